@@ -1,0 +1,174 @@
+// Containers, as the executor sees them: one interface, drivers `runc` (real) and `simulated` (in memory only).
+// Words are Diego's: a container has a handle, is created from an image, runs processes, is destroyed.
+
+/** An image reference as a Diego rootfs URL: `docker://host/path#tag`, `docker:///library/redis@sha256#<hex>`, `preloaded:<stack>`. */
+export type RootFSUrl = string;
+
+export interface ImageCredentials {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** What an image says of itself (OCI image config), resolved for this machine. */
+export interface ImageMetadata {
+  /** `sha256:<hex>` of the manifest for this machine's platform. */
+  readonly digest: string;
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  /** Empty means `/`. */
+  readonly workingDir: string;
+  /** As in the image: name, uid, `name:group` or empty for root. */
+  readonly user: string;
+  readonly env: readonly string[];
+  /** TCP ports of EXPOSE, ascending. */
+  readonly exposedTcpPorts: readonly number[];
+}
+
+export interface PortRequest {
+  readonly containerPort: number;
+}
+
+export interface ContainerSpec {
+  /** Unique on the cell: [A-Za-z0-9_-]{1,64}. Made into the runc id, the network namespace and folder names by the driver. */
+  readonly handle: string;
+  readonly rootFs: RootFSUrl;
+  readonly credentials: ImageCredentials | undefined;
+  /** Hard limits; 0 means none. */
+  readonly memoryMb: number;
+  readonly diskMb: number;
+  readonly maxPids: number;
+  /** 1 … 100; Diego's cpu_weight. 0 counts as 1. */
+  readonly cpuWeight: number;
+  readonly ports: readonly PortRequest[];
+  /** NAME=value, above the image's own environment. */
+  readonly env: readonly string[];
+  /** Kept with the container and given back by `containers()`, across restarts of the rep (at most 64 KiB). */
+  readonly properties: Readonly<Record<string, string>>;
+  readonly hostname: string;
+}
+
+export interface MappedPort {
+  readonly containerPort: number;
+  readonly hostPort: number;
+}
+
+export interface ProcessSpec {
+  /** Unique within the container; the first started is the one whose end the executor follows. */
+  readonly id: string;
+  /** Absolute, or looked up in PATH of the container's environment. */
+  readonly path: string;
+  readonly args: readonly string[];
+  /** Empty means the image's working directory. */
+  readonly dir: string;
+  /** Empty means the image's user. */
+  readonly user: string;
+  readonly env: readonly string[];
+  readonly nofile: number | undefined;
+}
+
+export type OutputStream = "stdout" | "stderr";
+/** Called with raw chunks, not lines. */
+export type OutputSink = (stream: OutputStream, chunk: Uint8Array) => void;
+
+export interface ProcessExit {
+  /** Exit status; 128 + n when killed by signal n. */
+  readonly exitStatus: number;
+  readonly signal: string | undefined;
+  readonly outOfMemory: boolean;
+}
+
+export interface GardenProcess {
+  readonly id: string;
+  /** Settles once, also when the process ended while no rep was running. */
+  readonly exited: Promise<ProcessExit>;
+  /** SIGTERM, SIGKILL … to the process; a process that has ended is no error. */
+  signal(name: "SIGTERM" | "SIGKILL"): Promise<void>;
+}
+
+export interface ContainerInfo {
+  readonly handle: string;
+  readonly state: "created" | "active" | "stopped";
+  readonly properties: Readonly<Record<string, string>>;
+  /** The container's own address, reachable from the cell. */
+  readonly containerIp: string;
+  /** Where mapped ports answer on this machine. */
+  readonly hostIp: string;
+  readonly ports: readonly MappedPort[];
+  readonly imageDigest: string;
+  /** The image's own environment, command and so on. */
+  readonly image: ImageMetadata;
+  readonly createdAtMs: number;
+}
+
+export interface ContainerUsage {
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+  readonly cpuTimeNs: bigint;
+  readonly pids: number;
+}
+
+export interface Container {
+  readonly handle: string;
+  info(): ContainerInfo;
+  /** Starts a process. @throws GardenError `process-failed` when it cannot be started (no such file, no such user). */
+  run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess>;
+  /** Takes up a process that was started before this rep (adoption); `undefined` when it is not known. */
+  attach(processId: string, output: OutputSink): Promise<GardenProcess | undefined>;
+  /** TCP connect to the container's address and port from the cell. Resolves to undefined, or to why not. */
+  probeTcp(port: number, timeoutMs: number): Promise<string | undefined>;
+  usage(): Promise<ContainerUsage>;
+}
+
+export interface GardenCapacity {
+  readonly memoryMb: number;
+  readonly diskMb: number;
+  readonly containers: number;
+}
+
+/** Closed set, so that callers can tell what to do. */
+export type GardenErrorCode =
+  | "image-not-found"
+  | "image-unauthorized"
+  | "image-unreachable"
+  | "image-unsupported"
+  | "image-invalid"
+  | "no-space"
+  | "handle-exists"
+  | "handle-not-found"
+  | "port-exhausted"
+  | "process-failed"
+  | "timeout"
+  | "tool-failed";
+
+/** `message` is fit for an app's crash reason; `cause` holds the tool's own words. */
+export class GardenError extends Error {
+  override readonly name = "GardenError";
+  readonly code: GardenErrorCode;
+
+  constructor(code: GardenErrorCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+  }
+}
+
+export interface Garden extends AsyncDisposable {
+  /** Checks tools and kernel, makes folders and the bridge, removes what no container owns. @throws OperatorError naming what is missing. */
+  start(signal: AbortSignal): Promise<void>;
+  /** Cheap: is it answering at all? */
+  ping(signal: AbortSignal): Promise<void>;
+  capacity(): GardenCapacity;
+  /** Fetches metadata only, never layers. @throws GardenError image-… */
+  inspectImage(rootFs: RootFSUrl, credentials: ImageCredentials | undefined, signal: AbortSignal): Promise<ImageMetadata>;
+  /**
+   * Pulls the image if it is not cached, and makes the container with its network, limits and ports.
+   * Leaves nothing behind when it throws or is aborted. @throws GardenError
+   */
+  create(spec: ContainerSpec, signal: AbortSignal): Promise<Container>;
+  /** Every container of this garden, also those of an earlier rep. */
+  containers(): Promise<readonly Container[]>;
+  lookup(handle: string): Container | undefined;
+  /** Kills what runs and removes everything the container had. Idempotent; resolves when it is proven gone. @throws GardenError */
+  destroy(handle: string): Promise<void>;
+  /** Leaves containers running (the rep detaches); frees only this process's own handles. */
+  [Symbol.asyncDispose](): Promise<void>;
+}

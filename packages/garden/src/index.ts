@@ -1,0 +1,2 @@
+// Containers: one interface, two drivers.
+export * from "./garden.js";

@@ -1,0 +1,87 @@
+// The one interface of the durable store. Drivers move keys and bytes; the codec layer above knows our records.
+// The interface keeps away from its drivers; every promise made here is a test of the contract suite for every driver.
+
+/** A key is UTF-8 text, at most 512 bytes; a driver may prefix it. */
+export interface StoreWrite {
+  readonly key: string;
+  /** `undefined` deletes the key. */
+  readonly value: Uint8Array | undefined;
+}
+
+export interface StoredRecord {
+  readonly key: string;
+  readonly value: Uint8Array;
+}
+
+/** The journal's head. Every commit compares it and moves `sequence` on by one. */
+export interface Head {
+  /** Random id of this store's life: made when the store is first used, and by a restore. */
+  readonly incarnation: string;
+  /** Commits so far; 0 in a store that was never written. */
+  readonly sequence: bigint;
+  /** Terms of leadership so far; the first commit of a term raises it. */
+  readonly leaderEpoch: bigint;
+  /** Random id of the last commit. */
+  readonly batchId: string;
+  /** Epoch milliseconds of cluster time; never goes back. */
+  readonly clusterTimeMs: number;
+  /** Version of the stored records' schema. */
+  readonly schemaVersion: number;
+}
+
+/** One atomic commit: applied whole or not at all. Its bytes never change between resends. */
+export interface StoreBatch {
+  /** At most 127 writes and 1,500,000 bytes of keys and values; no key twice. */
+  readonly writes: readonly StoreWrite[];
+  /** The head before the commit. */
+  readonly from: Head;
+  /** The head after it: `sequence` one more, `batchId` new, `clusterTimeMs` not less. */
+  readonly to: Head;
+}
+
+export type CommitResult =
+  /** Durable. Also the answer to a resend of a batch that had arrived before. */
+  | { readonly ok: true }
+  /** The leadership is not ours any more, or the head is neither `from` nor `to`: nothing was written, now or later. */
+  | { readonly ok: false; readonly why: "fenced" }
+  /** It may or may not have been written: resend the very same batch. */
+  | { readonly ok: false; readonly why: "unknown"; readonly cause: unknown }
+  /** The store refused it for good and wrote nothing (`no-space`: quota or disk full; `too-large`: over its limits). */
+  | { readonly ok: false; readonly why: "refused"; readonly reason: "no-space" | "too-large" | "other"; readonly cause: unknown };
+
+/** A term of leadership, as won by `campaign`. */
+export interface Leadership {
+  /** Names this term for the driver (etcd: key and create revision). Opaque to callers. */
+  readonly token: string;
+  /** Aborts the moment the leadership can no longer be vouched for; never un-aborts. */
+  readonly lost: AbortSignal;
+  /** Gives it up in an orderly way, so that a standby need not wait for the TTL. Idempotent. */
+  resign(): Promise<void>;
+}
+
+export interface StoreUsage {
+  readonly usedBytes: number;
+  /** `undefined` when the driver knows no bound. */
+  readonly allowedBytes: number | undefined;
+}
+
+export interface StoreDriver extends AsyncDisposable {
+  /**
+   * Wins leadership named `name`, waiting for as long as somebody else holds it. `value` is what others may read of the
+   * holder (its address). `ttlMs` bounds how long a dead holder keeps it, where the driver can lose contact with the store.
+   * @throws the signal's reason once it is aborted.
+   */
+  campaign(name: string, value: string, ttlMs: number, signal: AbortSignal): Promise<Leadership>;
+  /** The head as it stands; `undefined` in a store that was never written. */
+  readHead(signal: AbortSignal): Promise<Head | undefined>;
+  /**
+   * Every record, streamed in key order, all read at the one revision at which the head was `head`.
+   * Call it as leader, before the first commit of the term. @throws when the store cannot give one consistent state.
+   */
+  load(signal: AbortSignal): Promise<{ readonly head: Head | undefined; readonly records: AsyncIterable<StoredRecord> }>;
+  /** Applies every write or none. One commit at a time. Never throws for what `CommitResult` can say. */
+  commit(batch: StoreBatch, leadership: Leadership): Promise<CommitResult>;
+  /** Resolves true once the leadership was seen to hold, at the store, after this call was made; false when it is lost. @throws when the store does not answer. */
+  confirm(leadership: Leadership): Promise<boolean>;
+  usage(signal: AbortSignal): Promise<StoreUsage>;
+}

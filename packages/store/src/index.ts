@@ -1,0 +1,2 @@
+// Durable records: one small interface, three drivers, one contract.
+export * from "./driver.js";

@@ -1,0 +1,28 @@
+// The four suites of the house. Workspace packages are resolved to their sources, so a test never runs stale output.
+import { defineConfig } from "vitest/config";
+
+const conditions = ["muster-source", "module", "node", "import", "default"];
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    passWithNoTests: false,
+    projects: [
+      { extends: true, test: { name: "unit", include: ["{packages,services}/*/src/**/*.test.ts", "test/*.test.ts", "proto/*.test.ts"] } },
+      { extends: true, test: { name: "contract", include: ["test/contract/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
+      { extends: true, test: { name: "simulation", include: ["test/simulation/**/*.test.ts"], testTimeout: 240_000 } },
+      {
+        extends: true,
+        test: {
+          name: "cluster",
+          include: ["test/cluster/**/*.test.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 240_000,
+          // Real processes, ports and bridges: one file at a time on two cores.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
