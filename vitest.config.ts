@@ -9,8 +9,14 @@ export default defineConfig({
   test: {
     passWithNoTests: false,
     projects: [
-      { extends: true, test: { name: "unit", include: ["{packages,services}/*/src/**/*.test.ts", "test/*.test.ts", "proto/*.test.ts"] } },
-      { extends: true, test: { name: "contract", include: ["test/contract/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
+      {
+        extends: true,
+        test: { name: "unit", include: ["{packages,services}/*/src/**/*.test.ts", "test/*.test.ts", "proto/*.test.ts"] },
+      },
+      {
+        extends: true,
+        test: { name: "contract", include: ["test/contract/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 },
+      },
       { extends: true, test: { name: "simulation", include: ["test/simulation/**/*.test.ts"], testTimeout: 240_000 } },
       {
         extends: true,

@@ -28,7 +28,8 @@ export function fakeClock(startMs = 1_700_000_000_000): FakeClock {
   const next = (): Timer | undefined => {
     let first: Timer | undefined;
     for (const timer of timers) {
-      if (first === undefined || timer.atMs < first.atMs || (timer.atMs === first.atMs && timer.order < first.order)) first = timer;
+      if (first === undefined || timer.atMs < first.atMs || (timer.atMs === first.atMs && timer.order < first.order))
+        first = timer;
     }
     return first;
   };

@@ -19,5 +19,5 @@ export interface Entropy {
   below(limit: number): number;
 }
 
-export { systemClock, systemEntropy } from "./system.js";
 export { type FakeClock, fakeClock, seededEntropy } from "./fake.js";
+export { systemClock, systemEntropy } from "./system.js";

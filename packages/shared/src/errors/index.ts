@@ -1,6 +1,7 @@
 // The BBS's typed errors: Diego's names, what each means on gRPC, and whether a caller may try again.
-import { Error_Type } from "@muster/proto/models/error";
+
 import type { status } from "@grpc/grpc-js";
+import { Error_Type } from "@muster/proto/models/error";
 
 type Retry = "never" | "after-reread" | "with-backoff";
 interface ErrorMeaning {
