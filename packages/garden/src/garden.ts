@@ -67,8 +67,8 @@ export interface ProcessSpec {
 }
 
 export type OutputStream = "stdout" | "stderr";
-/** Called with raw chunks, not lines. */
-export type OutputSink = (stream: OutputStream, chunk: Uint8Array) => void;
+/** Called with raw chunks, not lines. `writtenAtMs` is when the process wrote them (epoch milliseconds), also for output of before this rep. */
+export type OutputSink = (stream: OutputStream, chunk: Uint8Array, writtenAtMs: number) => void;
 
 export interface ProcessExit {
   /** Exit status; 128 + n when killed by signal n. */
@@ -112,7 +112,10 @@ export interface Container {
   info(): ContainerInfo;
   /** Starts a process. @throws GardenError `process-failed` when it cannot be started (no such file, no such user). */
   run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess>;
-  /** Takes up a process that was started before this rep (adoption); `undefined` when it is not known. */
+  /**
+   * Takes up a process that was started before this rep (adoption); `undefined` when it is not known. What is kept of its output (a bounded
+   * tail) is given again from its start, with the times it was written at.
+   */
   attach(processId: string, output: OutputSink): Promise<GardenProcess | undefined>;
   /** TCP connect to the container's address and port from the cell. Resolves to undefined, or to why not. */
   probeTcp(port: number, timeoutMs: number): Promise<string | undefined>;
