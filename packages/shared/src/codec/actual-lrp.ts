@@ -1,5 +1,5 @@
 // ActualLRP: our record <-> Diego's message <-> stored bytes.
-import * as wire from "@muster/proto/models/actual_lrp";
+import type * as wire from "@muster/proto/models/actual_lrp";
 import { ActualLRP as StoredActualLRP } from "@muster/proto/muster/store/v1/records";
 import {
   type ActualLRP,
@@ -24,7 +24,11 @@ const preferredToWire: Record<ActualLRPNetInfo["preferredAddress"], wire.ActualL
   INSTANCE: 1,
   HOST: 2,
 };
-const preferredFromWire: Readonly<Record<number, ActualLRPNetInfo["preferredAddress"]>> = { 0: "UNKNOWN", 1: "INSTANCE", 2: "HOST" };
+const preferredFromWire: Readonly<Record<number, ActualLRPNetInfo["preferredAddress"]>> = {
+  0: "UNKNOWN",
+  1: "INSTANCE",
+  2: "HOST",
+};
 
 const emptyInstanceKey: wire.ActualLRPInstanceKey = { instanceGuid: "", cellId: "" };
 const emptyNetInfo: wire.ActualLRPNetInfo = {

@@ -43,7 +43,11 @@ export const routesFromWire = (routes: wire.ProtoRoutes | undefined): Map<string
   new Map(Object.entries(routes?.routes ?? {}));
 
 /** The scheduling part of a validated message. */
-export const desiredLRPFromWire = (message: wire.DesiredLRP, modificationTag: ModificationTag, createdAtNs: EpochNs): DesiredLRP => ({
+export const desiredLRPFromWire = (
+  message: wire.DesiredLRP,
+  modificationTag: ModificationTag,
+  createdAtNs: EpochNs,
+): DesiredLRP => ({
   processGuid: asProcessGuid(message.processGuid),
   domain: asDomainName(message.domain),
   logGuid: message.logGuid,
@@ -177,9 +181,16 @@ export function decodeRunInfo(bytes: Uint8Array): RunInfo {
 }
 
 /** A metric tag's value for one instance (bbs-semantics.md 3). */
-export const resolveMetricTags = (tags: ReadonlyMap<string, MetricTagValue>, index: number, instanceGuid: string): Record<string, string> =>
+export const resolveMetricTags = (
+  tags: ReadonlyMap<string, MetricTagValue>,
+  index: number,
+  instanceGuid: string,
+): Record<string, string> =>
   mapToRecord(
     new Map(
-      [...tags].map(([name, tag]) => [name, "static" in tag ? tag.static : tag.dynamic === "INDEX" ? String(index) : instanceGuid]),
+      [...tags].map(([name, tag]) => [
+        name,
+        "static" in tag ? tag.static : tag.dynamic === "INDEX" ? String(index) : instanceGuid,
+      ]),
     ),
   );

@@ -32,12 +32,22 @@ interface RecordCodec<Kind extends RecordKind> {
 }
 
 export const recordCodecs: { readonly [Kind in RecordKind]: RecordCodec<Kind> } = {
-  desiredLRP: { prefix: "desired", wireKind: WireKind.RECORD_KIND_DESIRED_LRP, encode: encodeDesiredLRP, decode: decodeDesiredLRP },
+  desiredLRP: {
+    prefix: "desired",
+    wireKind: WireKind.RECORD_KIND_DESIRED_LRP,
+    encode: encodeDesiredLRP,
+    decode: decodeDesiredLRP,
+  },
   actualLRP: { prefix: "actual", wireKind: WireKind.RECORD_KIND_ACTUAL_LRP, encode: encodeActualLRP, decode: decodeActualLRP },
   task: { prefix: "task", wireKind: WireKind.RECORD_KIND_TASK, encode: encodeTask, decode: decodeTask },
   domain: { prefix: "domain", wireKind: WireKind.RECORD_KIND_DOMAIN, encode: encodeDomain, decode: decodeDomain },
   cell: { prefix: "cell", wireKind: WireKind.RECORD_KIND_CELL, encode: encodeCell, decode: decodeCell },
-  featureFlag: { prefix: "flag", wireKind: WireKind.RECORD_KIND_FEATURE_FLAG, encode: encodeFeatureFlag, decode: decodeFeatureFlag },
+  featureFlag: {
+    prefix: "flag",
+    wireKind: WireKind.RECORD_KIND_FEATURE_FLAG,
+    encode: encodeFeatureFlag,
+    decode: decodeFeatureFlag,
+  },
   lock: { prefix: "lock", wireKind: WireKind.RECORD_KIND_LOCK, encode: encodeLock, decode: decodeLock },
   runInfo: { prefix: "runinfo", wireKind: undefined, encode: encodeRunInfo, decode: decodeRunInfo },
   taskDefinition: { prefix: "taskdef", wireKind: undefined, encode: encodeTaskDefinition, decode: decodeTaskDefinition },
@@ -46,7 +56,9 @@ export const recordCodecs: { readonly [Kind in RecordKind]: RecordCodec<Kind> } 
 
 const kindByPrefix = new Map(Object.entries(recordCodecs).map(([kind, codec]) => [codec.prefix, kind as RecordKind]));
 const kindByWire = new Map(
-  Object.entries(recordCodecs).flatMap(([kind, codec]) => (codec.wireKind === undefined ? [] : [[codec.wireKind, kind as RecordKind]])),
+  Object.entries(recordCodecs).flatMap(([kind, codec]) =>
+    codec.wireKind === undefined ? [] : [[codec.wireKind, kind as RecordKind]],
+  ),
 );
 
 export const storeKeyOf = (kind: RecordKind, key: string): string => `${recordCodecs[kind].prefix}/${key}`;
@@ -61,6 +73,8 @@ export function parseStoreKey(storeKey: string): { readonly kind: RecordKind; re
 /** The kind a watch message names; `undefined` for one this build does not know. */
 export const kindOfWire = (kind: WireKind): RecordKind | undefined => kindByWire.get(kind);
 
-export const encodeRecord = <Kind extends RecordKind>(kind: Kind, record: RecordOf[Kind]): Uint8Array => recordCodecs[kind].encode(record);
+export const encodeRecord = <Kind extends RecordKind>(kind: Kind, record: RecordOf[Kind]): Uint8Array =>
+  recordCodecs[kind].encode(record);
 
-export const decodeRecord = <Kind extends RecordKind>(kind: Kind, bytes: Uint8Array): RecordOf[Kind] => recordCodecs[kind].decode(bytes);
+export const decodeRecord = <Kind extends RecordKind>(kind: Kind, bytes: Uint8Array): RecordOf[Kind] =>
+  recordCodecs[kind].decode(bytes);

@@ -1,6 +1,14 @@
 // Domain, lock, feature flag and continuation: our records <-> stored bytes.
 import * as stored from "@muster/proto/muster/store/v1/records";
-import { asDomainName, asEpochMs, asProcessGuid, type Continuation, type Domain, type FeatureFlag, type Lock } from "../model/index.js";
+import {
+  asDomainName,
+  asEpochMs,
+  asProcessGuid,
+  type Continuation,
+  type Domain,
+  type FeatureFlag,
+  type Lock,
+} from "../model/index.js";
 
 export const encodeDomain = (domain: Domain): Uint8Array =>
   stored.Domain.encode({

@@ -1,5 +1,5 @@
 // Task: our record <-> Diego's message <-> stored bytes. The definition travels sealed, beside it.
-import * as wire from "@muster/proto/models/task";
+import type * as wire from "@muster/proto/models/task";
 import { Task as StoredTask, TaskDefinition as StoredTaskDefinition } from "@muster/proto/muster/store/v1/records";
 import { asCellId, asDomainName, asEpochNs, asTaskGuid, type Task, type TaskDefinition, type TaskState } from "../model/index.js";
 import { corrupt, toBuffer } from "./support.js";

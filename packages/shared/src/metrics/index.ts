@@ -1,0 +1,67 @@
+// Prometheus metrics and health, on a plain HTTP port beside each service.
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { collectDefaultMetrics, Registry } from "prom-client";
+
+export { Counter, Gauge, Histogram, Registry } from "prom-client";
+
+/** `ok` answers 200, else 503; `state` is one word, `detail` says why. */
+export interface Health {
+  readonly ok: boolean;
+  readonly state: string;
+  readonly detail?: string;
+}
+
+/** A registry with the process's own metrics, event-loop delay among them. */
+export function createRegistry(service: string): Registry {
+  const registry = new Registry();
+  registry.setDefaultLabels({ service });
+  collectDefaultMetrics({ register: registry });
+  return registry;
+}
+
+export interface MetricsServer {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** Serves `/metrics` and `/health`. @throws when the address cannot be bound. */
+export async function startMetricsServer(address: string, registry: Registry, health: () => Health): Promise<MetricsServer> {
+  const [host, port] = splitAddress(address);
+  const server: Server = createServer((request, response) => {
+    if (request.url === "/metrics") {
+      registry.metrics().then(
+        (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
+        () => response.writeHead(500).end(),
+      );
+      return;
+    }
+    if (request.url === "/health") {
+      const now = health();
+      response.writeHead(now.ok ? 200 : 503, { "content-type": "application/json" }).end(JSON.stringify(now));
+      return;
+    }
+    response.writeHead(404).end();
+  });
+  server.requestTimeout = 10_000;
+  server.headersTimeout = 5_000;
+  server.maxConnections = 64;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => resolve());
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** Splits `host:port`. */
+export function splitAddress(address: string): [string, number] {
+  const colon = address.lastIndexOf(":");
+  return [address.slice(0, colon), Number(address.slice(colon + 1))];
+}

@@ -1,0 +1,4 @@
+// gRPC glue: dialling, serving, errors. Everything is mutual TLS.
+export * from "./client.js";
+export * from "./errors.js";
+export * from "./server.js";

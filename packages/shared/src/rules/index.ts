@@ -1,0 +1,6 @@
+// The convergence rules and the crash policy: pure, one definition used by converger and BBS core alike.
+export * from "./cells.js";
+export * from "./crash.js";
+export * from "./plan.js";
+export * from "./rules.js";
+export * from "./wanted.js";

@@ -1,0 +1,126 @@
+// The convergence rules, one definition each: the converger finds keys with them over its mirror, the BBS core judges the same
+// key with them over the truth before it acts. A rule decides; `services/bbs` core/repairs carries out.
+import {
+  type ActualLRP,
+  asEpochMs,
+  type CellId,
+  type ClusterView,
+  type EpochMs,
+  epochNsToMs,
+  type Presence,
+  type ProcessGuid,
+} from "../model/index.js";
+import { type CellTime, cellLoss, holdBackUntilMs } from "./cells.js";
+import { restartAtMs } from "./crash.js";
+import { domainFresh, isWanted, stoppedByFlag } from "./wanted.js";
+
+/** Each rule with what it repairs; docs and metrics read this table. */
+export const ruleNames = {
+  missing: "a wanted index without an Ordinary row gets an UNCLAIMED one",
+  surplus: "a row that is not wanted gets a stop mark, or goes at once where nothing runs",
+  restart: "a CRASHED row whose back-off is over becomes UNCLAIMED",
+  "cell-lost": "an Ordinary row on a lost cell becomes Suspect beside a new UNCLAIMED row",
+  "evacuating-lost": "an Evacuating row on a lost cell goes",
+  "domain-expired": "a domain nobody vouches for any more goes",
+  "cell-gone": "a missing cell that nothing names any more is forgotten",
+} as const;
+export type RuleName = keyof typeof ruleNames;
+
+/** One rule and the one key it is about. `presence` matters to rules about rows, `name` to rules about domains and cells. */
+export interface Repair {
+  readonly rule: RuleName;
+  readonly processGuid: ProcessGuid;
+  readonly index: number;
+  readonly presence: Presence;
+  readonly name: string;
+}
+
+export type Verdict =
+  | { readonly holds: true }
+  /** Does not hold; `dueAtMs` says when it will if nothing else changes. */
+  | { readonly holds: false; readonly dueAtMs: EpochMs | undefined };
+
+const holds: Verdict = { holds: true };
+const never: Verdict = { holds: false, dueAtMs: undefined };
+const dueAt = (dueAtMs: EpochMs): Verdict => ({ holds: false, dueAtMs });
+
+/** C2: a missing record is kept this long. */
+const missingRecordMs = 600_000;
+
+type Judge = (view: ClusterView, repair: Repair, time: CellTime) => Verdict;
+
+const rowOf = (view: ClusterView, repair: Repair): ActualLRP | undefined =>
+  view.rows(repair.processGuid, repair.index)[repair.presence];
+
+const missing: Judge = (view, { processGuid, index }) =>
+  isWanted(view, view.desiredLRP(processGuid), index) && view.rows(processGuid, index).ORDINARY === undefined ? holds : never;
+
+const surplus: Judge = (view, repair, time) => {
+  const row = rowOf(view, repair);
+  if (row === undefined || row.stopMarked) return never;
+  const desired = view.desiredLRP(row.processGuid);
+  if (isWanted(view, desired, row.index)) return never;
+  // W3: the flag needs nobody's word that the domain is complete; everything else does (invariant I14).
+  if (desired !== undefined && stoppedByFlag(view, desired)) return holds;
+  return domainFresh(view, (desired ?? row).domain, time.nowMs) ? holds : never;
+};
+
+const restart: Judge = (view, { processGuid, index }, time) => {
+  const row = view.rows(processGuid, index).ORDINARY;
+  if (row?.state !== "CRASHED" || !isWanted(view, view.desiredLRP(processGuid), index)) return never;
+  const atMs = restartAtMs(row.crashCount, epochNsToMs(row.sinceNs));
+  if (atMs === undefined) return never;
+  return atMs <= time.nowMs ? holds : dueAt(atMs);
+};
+
+/** Whether the loss of a row's cell may be acted on now. */
+function lossVerdict(view: ClusterView, cellId: CellId, time: CellTime, waitForHoldBack: boolean): Verdict {
+  const loss = cellLoss(view, cellId, time);
+  if (loss.lost === false) return never;
+  if (loss.lost === "held") return dueAt(loss.untilMs);
+  const heldUntilMs = waitForHoldBack ? holdBackUntilMs(view, cellId, time.nowMs) : undefined;
+  return heldUntilMs === undefined ? holds : dueAt(heldUntilMs);
+}
+
+const cellLost: Judge = (view, { processGuid, index }, time) => {
+  const row = view.rows(processGuid, index).ORDINARY;
+  if (row?.instanceKey === undefined) return never;
+  // A row nobody desires waits for the surplus rule, except that a marked one (S3) waits for nothing.
+  if (!row.stopMarked && view.desiredLRP(processGuid) === undefined) return never;
+  return lossVerdict(view, row.instanceKey.cellId, time, !row.stopMarked);
+};
+
+const evacuatingLost: Judge = (view, { processGuid, index }, time) => {
+  const row = view.rows(processGuid, index).EVACUATING;
+  return row?.instanceKey === undefined ? never : lossVerdict(view, row.instanceKey.cellId, time, true);
+};
+
+const domainExpired: Judge = (view, { name }, time) => {
+  const domain = view.domain(name as never);
+  if (domain?.expiresAtMs === undefined) return never;
+  return domain.expiresAtMs <= time.nowMs ? holds : dueAt(domain.expiresAtMs);
+};
+
+const cellGone: Judge = (view, { name }, time) => {
+  const cell = view.cell(name as CellId);
+  if (cell?.lostAtMs === undefined) return never;
+  for (const _ of view.rowsOnCell(cell.cellId)) return never;
+  for (const _ of view.tasksOnCell(cell.cellId)) return never;
+  const goesAtMs = asEpochMs(cell.lostAtMs + missingRecordMs);
+  return goesAtMs <= time.nowMs ? holds : dueAt(goesAtMs);
+};
+
+const judges: Readonly<Record<RuleName, Judge>> = {
+  missing,
+  surplus,
+  restart,
+  "cell-lost": cellLost,
+  "evacuating-lost": evacuatingLost,
+  "domain-expired": domainExpired,
+  "cell-gone": cellGone,
+};
+
+/** Says whether `repair.rule` holds for its key in this view, at this cluster time. */
+export const ruleHolds = (view: ClusterView, repair: Repair, time: CellTime): Verdict => judges[repair.rule](view, repair, time);
+
+export const isRuleName = (name: string): name is RuleName => Object.hasOwn(ruleNames, name);

@@ -1,0 +1,91 @@
+// The development certificate authority of `muster up`: RSA, because Diego's HTTP profile has RSA cipher suites only.
+import "reflect-metadata";
+import { webcrypto } from "node:crypto";
+import * as x509 from "@peculiar/x509";
+
+type CryptoKey = webcrypto.CryptoKey;
+type CryptoKeyPair = webcrypto.CryptoKeyPair;
+
+x509.cryptoProvider.set(webcrypto as never);
+
+const signing = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", publicExponent: new Uint8Array([1, 0, 1]), modulusLength: 2048 };
+const dayMs = 86_400_000;
+/** Clocks of one cluster may differ a little. */
+const backdateMs = 600_000;
+
+export interface Authority {
+  readonly certificatePem: string;
+  readonly keyPem: string;
+  readonly certificate: x509.X509Certificate;
+  readonly key: CryptoKey;
+}
+
+export interface IssuedCertificate {
+  readonly certificatePem: string;
+  readonly keyPem: string;
+}
+
+const pemOfKey = async (key: CryptoKey): Promise<string> =>
+  x509.PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key as never), "PRIVATE KEY");
+
+const serial = (): string => Buffer.from(webcrypto.getRandomValues(new Uint8Array(16))).toString("hex");
+
+/** A new self-signed authority, valid for ten years. `nowMs` is wall-clock time. */
+export async function createAuthority(name: string, nowMs: number): Promise<Authority> {
+  const keys = (await webcrypto.subtle.generateKey(signing, true, ["sign", "verify"])) as CryptoKeyPair;
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serial(),
+    name: `CN=${name}`,
+    notBefore: new Date(nowMs - backdateMs),
+    notAfter: new Date(nowMs + 3650 * dayMs),
+    signingAlgorithm: signing,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return {
+    certificate,
+    key: keys.privateKey,
+    certificatePem: certificate.toString("pem"),
+    keyPem: await pemOfKey(keys.privateKey),
+  };
+}
+
+/** An authority from its two PEM texts. @throws when they do not parse. */
+export async function openAuthority(certificatePem: string, keyPem: string): Promise<Authority> {
+  const key = await webcrypto.subtle.importKey("pkcs8", x509.PemConverter.decodeFirst(keyPem), signing, true, ["sign"]);
+  return { certificate: new x509.X509Certificate(certificatePem), key: key as CryptoKey, certificatePem, keyPem };
+}
+
+/** A certificate for client and server use, for loopback and the given names, valid for one year. */
+export async function issueCertificate(
+  authority: Authority,
+  commonName: string,
+  options: { readonly dnsNames?: readonly string[]; readonly ipAddresses?: readonly string[]; readonly nowMs: number },
+): Promise<IssuedCertificate> {
+  const keys = (await webcrypto.subtle.generateKey(signing, true, ["sign", "verify"])) as CryptoKeyPair;
+  const names: x509.JsonGeneralNames = [
+    ...["localhost", ...(options.dnsNames ?? [])].map((value) => ({ type: "dns" as const, value })),
+    ...["127.0.0.1", ...(options.ipAddresses ?? [])].map((value) => ({ type: "ip" as const, value })),
+  ];
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serial(),
+    subject: [{ CN: [commonName] }],
+    issuer: authority.certificate.subject,
+    notBefore: new Date(options.nowMs - backdateMs),
+    notAfter: new Date(options.nowMs + 365 * dayMs),
+    signingAlgorithm: signing,
+    publicKey: keys.publicKey,
+    signingKey: authority.key,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
+      new x509.SubjectAlternativeNameExtension(names),
+    ],
+  });
+  return { certificatePem: certificate.toString("pem"), keyPem: await pemOfKey(keys.privateKey) };
+}
