@@ -31,9 +31,9 @@ export interface Head {
 
 /** One atomic commit: applied whole or not at all. Its bytes never change between resends. */
 export interface StoreBatch {
-  /** At most 127 writes and 1,500,000 bytes of keys and values; no key twice. */
+  /** At most 127 writes and 1,500,000 bytes of keys and values (else `too-large`); no key twice. None at all is a probe. */
   readonly writes: readonly StoreWrite[];
-  /** The head before the commit. */
+  /** The head before the commit; `sequence` 0 says that the store must still be without one. */
   readonly from: Head;
   /** The head after it: `sequence` one more, `batchId` new, `clusterTimeMs` not less. */
   readonly to: Head;
@@ -42,20 +42,26 @@ export interface StoreBatch {
 export type CommitResult =
   /** Durable. Also the answer to a resend of a batch that had arrived before. */
   | { readonly ok: true }
-  /** The leadership is not ours any more, or the head is neither `from` nor `to`: nothing was written, now or later. */
+  /**
+   * The leadership is not ours any more, or the head is neither `from` nor `to`. This call wrote nothing and the batch will not
+   * arrive any more; an earlier send of unknown outcome may have been written before, under a head that has moved on since.
+   */
   | { readonly ok: false; readonly why: "fenced" }
   /** It may or may not have been written: resend the very same batch. */
   | { readonly ok: false; readonly why: "unknown"; readonly cause: unknown }
-  /** The store refused it for good and wrote nothing (`no-space`: quota or disk full; `too-large`: over its limits). */
+  /**
+   * The store refused it and was seen to hold `from` afterwards (`no-space`: quota or disk full; `too-large`: over its limits).
+   * Sent again later it may be taken; an earlier send of unknown outcome may still arrive, and then fences what follows.
+   */
   | { readonly ok: false; readonly why: "refused"; readonly reason: "no-space" | "too-large" | "other"; readonly cause: unknown };
 
 /** A term of leadership, as won by `campaign`. */
 export interface Leadership {
   /** Names this term for the driver (etcd: key and create revision). Opaque to callers. */
   readonly token: string;
-  /** Aborts the moment the leadership can no longer be vouched for; never un-aborts. */
+  /** Aborts the moment the leadership can no longer be vouched for (the reason is an Error saying why); never un-aborts. */
   readonly lost: AbortSignal;
-  /** Gives it up in an orderly way, so that a standby need not wait for the TTL. Idempotent. */
+  /** Gives it up in an orderly way, so that a standby need not wait for the TTL; `lost` aborts first. Idempotent, never throws. */
   resign(): Promise<void>;
 }
 
@@ -65,21 +71,27 @@ export interface StoreUsage {
   readonly allowedBytes: number | undefined;
 }
 
+/** Disposing of a driver gives up its leaderships and frees what it holds; commits under way are waited for. */
 export interface StoreDriver extends AsyncDisposable {
   /**
-   * Wins leadership named `name`, waiting for as long as somebody else holds it. `value` is what others may read of the
-   * holder (its address). `ttlMs` bounds how long a dead holder keeps it, where the driver can lose contact with the store.
-   * @throws the signal's reason once it is aborted.
+   * Wins leadership named `name`, waiting for as long as somebody else holds it or the store does not answer. `value` is what
+   * others may read of the holder (its address). `ttlMs` bounds how long a dead holder keeps it, where the driver can lose
+   * contact with the store. @throws the signal's reason once it is aborted; OperatorError where waiting cannot help.
    */
   campaign(name: string, value: string, ttlMs: number, signal: AbortSignal): Promise<Leadership>;
   /** The head as it stands; `undefined` in a store that was never written. */
   readHead(signal: AbortSignal): Promise<Head | undefined>;
   /**
-   * Every record, streamed in key order, all read at the one revision at which the head was `head`.
+   * Every record, streamed in key order (of UTF-8 bytes), all read at the one revision at which the head was `head`. Iterate
+   * the records once, to their end or out of the loop: until then, or until the signal aborts, the driver holds the snapshot.
    * Call it as leader, before the first commit of the term. @throws when the store cannot give one consistent state.
    */
   load(signal: AbortSignal): Promise<{ readonly head: Head | undefined; readonly records: AsyncIterable<StoredRecord> }>;
-  /** Applies every write or none. One commit at a time. Never throws for what `CommitResult` can say. */
+  /**
+   * Applies every write or none, moves the head from `from` to `to`, and answers once that is durable. One commit at a time: the
+   * caller waits for the answer before the next. Never throws for what `CommitResult` can say.
+   * @throws InvariantError for heads that do not follow each other, a key named twice, or a leadership of another driver.
+   */
   commit(batch: StoreBatch, leadership: Leadership): Promise<CommitResult>;
   /** Resolves true once the leadership was seen to hold, at the store, after this call was made; false when it is lost. @throws when the store does not answer. */
   confirm(leadership: Leadership): Promise<boolean>;
