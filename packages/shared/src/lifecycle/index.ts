@@ -4,6 +4,8 @@ import { systemClock } from "../clock/index.js";
 import { OperatorError } from "../errors/index.js";
 import type { Log } from "../log/index.js";
 
+export { type FolderLock, lockFolder } from "./folder-lock.js";
+
 /** `up` hands each child one end of a pipe under this number's name; when it closes, the supervisor is gone. */
 export const controlFdVariable = "MUSTER_CONTROL_FD";
 
