@@ -10,6 +10,7 @@ export class Refusal extends Error {
 }
 
 const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
+const textLimit = 1024 * 1024; // Characters of a quiet child's output that are kept, from its end.
 const graceMs = 15_000; // apt and vitest both end well within it; then SIGKILL.
 /** @type {import("node:child_process").ChildProcess | undefined} */
 let current;
@@ -55,37 +56,36 @@ export const say = (line) => process.stderr.write(`muster: ${line}\n`);
 
 /**
  * Runs a command in its own process group, so that a signal reaches all of it and reaches it once.
- * Both its outputs go to our stderr unless `stdout` says "inherit" or "collect" (then `output` holds it, cut at 4 MiB).
+ * Its output goes to our stdout ("inherit"), nowhere ("ignore"), or is gathered and shown on stderr only if it fails ("quiet").
  * @param {string} command @param {readonly string[]} args
- * @param {{ cwd?: string, env?: Record<string, string>, limitMs: number, stdout?: "stderr" | "inherit" | "collect" | "ignore" }} options
- * @returns {Promise<{ code: number, output: string }>} code 127: there is no such command; 124: the time limit was reached.
+ * @param {{ cwd?: string, env?: Record<string, string>, limitMs: number, output?: "inherit" | "ignore" | "quiet" }} options
+ * @returns {Promise<{ code: number, text: string }>} code 127: there is no such command; 124: the time limit was reached.
  */
-export async function run(command, args, { cwd, env, limitMs, stdout = "stderr" }) {
+export async function run(command, args, { cwd, env, limitMs, output = "quiet" }) {
   refuseIfInterrupted();
-  const out = { stderr: 2, inherit: 1, collect: "pipe", ignore: "ignore" }[stdout];
-  const child = spawn(command, args, {
-    cwd,
-    detached: true,
-    stdio: ["ignore", out, stdout === "ignore" ? "ignore" : 2],
-    env: { ...process.env, CI: "true", ...env },
-  });
+  const stdio = { inherit: ["ignore", 1, 2], ignore: ["ignore", "ignore", "ignore"], quiet: ["ignore", "pipe", "pipe"] }[output];
+  const child = spawn(command, args, { cwd, detached: true, stdio, env: { ...process.env, CI: "true", ...env } });
   current = child;
-  let output = "";
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding("utf8").on("data", (chunk) => {
+      text = (text + chunk).slice(-textLimit);
+    });
+  }
   let late = false;
-  child.stdout?.setEncoding("utf8").on("data", (text) => {
-    if (output.length < 4 * 1024 * 1024) output += text;
-  });
   const limit = setTimeout(() => {
     late = true;
     say(`${command} took longer than ${limitMs / 1000} s and is ended`);
     end(child, "SIGTERM");
   }, limitMs);
-  const code = await new Promise((resolve, reject) => {
+  const exit = await new Promise((resolve, reject) => {
     child.on("error", (error) => (error.code === "ENOENT" ? resolve(127) : reject(error)));
-    child.on("close", (exit) => resolve(exit ?? 1));
+    child.on("close", (status) => resolve(status ?? 1));
   });
   clearTimeout(limit);
   current = undefined;
   refuseIfInterrupted();
-  return { code: late ? 124 : code, output };
+  const code = late ? 124 : exit;
+  if (output === "quiet" && code !== 0) process.stderr.write(text);
+  return { code, text };
 }

@@ -1,6 +1,6 @@
 // The tools of the field that Muster drives but does not ship: which are missing, and how they come onto the machine.
-import { accessSync, constants, existsSync, readdirSync, readFileSync } from "node:fs";
-import { lstat, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { accessSync, constants, existsSync, lstatSync, readdirSync, readFileSync } from "node:fs";
+import { rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { withLock } from "./lock.mjs";
 import { Refusal, run, say } from "./run.mjs";
@@ -68,6 +68,7 @@ export const neededForTests = [...new Set([...containers, ...demo, ...tests])];
 /** Installs what is missing of `needed` on Debian and Ubuntu as root; elsewhere refuses once, naming all of it. */
 export async function ensureSystemPackages(needed) {
   completePath();
+  if (policyIsHeld() && process.getuid?.() === 0) await withLock("system packages", restorePolicy);
   const missing = () => needed.filter((name) => !packages[name].found());
   if (missing().length === 0) return;
   const refusal = whyNotByOurselves(missing());
@@ -96,51 +97,48 @@ function whyNotByOurselves(names) {
   return undefined;
 }
 
-const aptOptions = [
-  "-y",
-  "-qq",
-  "--no-install-recommends",
-  "-o",
-  "DPkg::Lock::Timeout=300",
-  "-o",
-  "Dpkg::Options::=--force-confold",
-];
+/** Runs `apt-get install` (or, with `-s`, what it would do) and refuses, showing its output, when it fails. */
+async function apt(names, ...more) {
+  const options = [
+    "-y",
+    "-q",
+    "--no-install-recommends",
+    "-o",
+    "DPkg::Lock::Timeout=300",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+  ];
+  const done = await run("apt-get", ["install", ...options, ...more, ...names], { env: aptEnv, limitMs: 900_000 });
+  if (done.code === 0) return done.text;
+  const command = `apt-get install --no-install-recommends ${names.join(" ")}`;
+  throw new Refusal(`apt-get failed with exit ${done.code} (see above). Once that is mended: ${command}`);
+}
+
 const aptEnv = { DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C" };
 
 async function install(names) {
-  say(`installing with apt-get: ${names.join(" ")}`);
-  const updated = await run("apt-get", ["update", "-qq"], { env: aptEnv, limitMs: 300_000 });
+  say(`installing with apt-get, which can take a few minutes: ${names.join(" ")}`);
+  const updated = await run("apt-get", ["update", "-q"], { env: aptEnv, limitMs: 300_000 });
   if (updated.code !== 0) say("apt-get update failed (see above); trying with the package lists that are there");
-  await refuseRemovals(names);
-  await withServicesHeldBack(async () => {
-    const done = await run("apt-get", ["install", ...aptOptions, ...names], { env: aptEnv, limitMs: 900_000 });
-    if (done.code !== 0) {
-      throw new Refusal(
-        `apt-get could not install ${names.join(" ")} (see above). Once that is mended: apt-get install ${names.join(" ")}`,
-      );
-    }
-  });
+  refuseRemovals(names, await apt(names, "-s"));
+  await withServicesHeldBack(() => apt(names));
   await switchOff(names);
 }
 
 /** What a user has installed stays: only the dynamic busybox, which its static sister replaces, may go. */
-async function refuseRemovals(names) {
-  const plan = await run("apt-get", ["install", "-s", ...aptOptions.slice(1), ...names], {
-    env: aptEnv,
-    limitMs: 120_000,
-    stdout: "collect",
-  });
-  const removed = [...plan.output.matchAll(/^Remv (\S+)/gm)].map((found) => found[1]).filter((name) => name !== "busybox");
+function refuseRemovals(names, plan) {
+  const removed = [...plan.matchAll(/^Remv (\S+)/gm)].map((found) => found[1]).filter((name) => name !== "busybox");
   if (removed.length === 0) return;
-  throw new Refusal(
-    `installing ${names.join(" ")} would remove ${removed.join(" ")}. Decide that yourself: apt-get install --no-install-recommends ${names.join(" ")}`,
-  );
+  const command = `apt-get install --no-install-recommends ${names.join(" ")}`;
+  throw new Refusal(`installing ${names.join(" ")} would remove ${removed.join(" ")}. Decide that yourself: ${command}`);
 }
 
 const policyFile = "/usr/sbin/policy-rc.d";
 const savedFile = `${policyFile}.muster-saved`;
 const marker = "# Put here by Muster's bootstrap for the time of one apt-get run.";
-const exists = async (file) => (await lstat(file).catch(() => undefined)) !== undefined;
+const exists = (file) => lstatSync(file, { throwIfNoEntry: false }) !== undefined;
+/** True during an installation, and after one that was killed. */
+const policyIsHeld = () => exists(savedFile) || (existsSync(policyFile) && readFileSync(policyFile, "utf8").includes(marker));
 
 /**
  * Debian starts etcd, prometheus and docker-registry as they are installed, on ports a user may need; policy-rc.d is
@@ -148,7 +146,7 @@ const exists = async (file) => (await lstat(file).catch(() => undefined)) !== un
  */
 async function withServicesHeldBack(work) {
   await restorePolicy();
-  if (await exists(policyFile)) await rename(policyFile, savedFile);
+  if (exists(policyFile)) await rename(policyFile, savedFile);
   await writeFile(policyFile, `#!/bin/sh\n${marker}\nexit 101\n`, { mode: 0o755 });
   try {
     return await work();
@@ -158,9 +156,9 @@ async function withServicesHeldBack(work) {
 }
 
 async function restorePolicy() {
-  const ours = (await readFile(policyFile, "utf8").catch(() => "")).includes(marker);
-  if (ours) await rm(policyFile);
-  if (await exists(savedFile)) await rename(savedFile, policyFile);
+  if (!policyIsHeld()) return;
+  await rm(policyFile, { force: true });
+  if (exists(savedFile)) await rename(savedFile, policyFile);
 }
 
 const services = { "etcd-server": "etcd", "docker-registry": "docker-registry", prometheus: "prometheus" };
@@ -169,8 +167,8 @@ const services = { "etcd-server": "etcd", "docker-registry": "docker-registry", 
 async function switchOff(names) {
   const units = names.flatMap((name) => services[name] ?? []);
   for (const unit of units) {
-    if (program("systemctl")) await run("systemctl", ["disable", `${unit}.service`], { limitMs: 30_000, stdout: "ignore" });
-    if (program("update-rc.d")) await run("update-rc.d", [unit, "disable"], { limitMs: 30_000, stdout: "ignore" });
+    if (program("systemctl")) await run("systemctl", ["disable", `${unit}.service`], { limitMs: 30_000, output: "ignore" });
+    if (program("update-rc.d")) await run("update-rc.d", [unit, "disable"], { limitMs: 30_000, output: "ignore" });
   }
   if (units.length > 0) say(`the system services that came along stay switched off: ${units.join(" ")}`);
 }

@@ -49,7 +49,7 @@ async function timed(work) {
   } catch (error) {
     if (!(error instanceof Refusal) || error.exitCode > 128) throw error;
     say(error.message);
-    return { ok: false, counts: error.counts ?? nothing, seconds: seconds() };
+    return { ok: false, counts: nothing, seconds: seconds() };
   }
 }
 
@@ -65,7 +65,7 @@ function report(results) {
 }
 
 async function node(script, args, limitMs) {
-  const { code } = await run(process.execPath, [script, ...args], { cwd: root, limitMs, stdout: "inherit" });
+  const { code } = await run(process.execPath, [script, ...args], { cwd: root, limitMs, output: "inherit" });
   if (code !== 0) throw new Refusal(`${path.basename(script)} ended with exit ${code}`);
   return nothing;
 }
@@ -85,7 +85,7 @@ async function vitest(projects, limitMs) {
     const { code } = await run(process.execPath, ["node_modules/vitest/vitest.mjs", ...args], {
       cwd: root,
       limitMs,
-      stdout: "inherit",
+      output: "inherit",
     });
     return count(code, JSON.parse(await readFile(file, "utf8").catch(() => "{}")));
   } finally {
