@@ -1,0 +1,266 @@
+// One real container: its first process is runc's init, started by the first `run`; later ones join it. What must survive the rep is in
+// its record, written before anything is started.
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import type { Clock } from "@muster/shared/clock";
+import type { Log } from "@muster/shared/log";
+import type { Container, ContainerInfo, ContainerUsage, GardenProcess, OutputSink, ProcessSpec } from "../garden.js";
+import { GardenError } from "../garden.js";
+import { type Exec, lastWords } from "../tools/exec.js";
+import { readInside, writeWhole } from "../tools/files.js";
+import { cgroupUsage, countsSwap, oomKills } from "./cgroup.js";
+import { startUnderConmon } from "./conmon.js";
+import { type CellLayout, type ContainerLayout, containerLayout, processDir, processLogDir, processLogFile } from "./layout.js";
+import { diskUsage } from "./mounts.js";
+import { RuncProcess } from "./process.js";
+import type { ContainerRecord, ProcessRecord } from "./records.js";
+import type { SeccompSpec } from "./seccomp.js";
+import { containerSpec, type ProcessFacts, processSpec } from "./spec.js";
+import { resolveUser } from "./user.js";
+
+/** What every container of a cell needs of it. */
+export interface ContainerTools {
+  readonly clock: Clock;
+  readonly exec: Exec;
+  readonly log: Log;
+  readonly runcPath: string;
+  readonly cell: CellLayout;
+  readonly hostIp: string;
+  readonly idBase: number;
+  readonly seccomp: SeccompSpec;
+  readonly nofileCeiling: number;
+  readonly netnsFile: (handle: string) => string;
+}
+
+/** Users and groups of an image; ones larger than this are not read to their end. */
+const passwdBytes = 1_048_576;
+/** A container with this many processes started in its life has a fault above it. */
+const maxProcesses = 10_000;
+
+export class RuncContainer implements Container {
+  readonly handle: string;
+  readonly #tools: ContainerTools;
+  readonly #layout: ContainerLayout;
+  readonly #processes = new Map<string, RuncProcess>();
+  #record: ContainerRecord;
+  /** Starts are one after another: each is written down before it begins. */
+  #starting: Promise<unknown> = Promise.resolve();
+  #gone = false;
+
+  constructor(tools: ContainerTools, record: ContainerRecord) {
+    this.#tools = tools;
+    this.#record = record;
+    this.handle = record.spec.handle;
+    this.#layout = containerLayout(tools.cell, this.handle);
+  }
+
+  info(): ContainerInfo {
+    const { spec, image, containerIp, ports, createdAtMs } = this.#record;
+    const first = this.#record.processes[0];
+    const ended = first !== undefined && this.#processes.get(first.id)?.exit !== undefined;
+    return {
+      handle: this.handle,
+      state: first === undefined ? "created" : ended ? "stopped" : "active",
+      properties: spec.properties,
+      containerIp,
+      hostIp: this.#tools.hostIp,
+      ports,
+      imageDigest: image.digest,
+      image,
+      createdAtMs,
+    };
+  }
+
+  run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {
+    const started = this.#starting.then(() => this.#run(spec, output));
+    this.#starting = started.catch(() => {});
+    return started;
+  }
+
+  async attach(processId: string, output: OutputSink): Promise<GardenProcess | undefined> {
+    const process = this.#processes.get(processId);
+    await process?.follow(output);
+    return process;
+  }
+
+  /** Takes up every process of the record; their ends are seen from here on, also those that were missed. */
+  async adopt(): Promise<void> {
+    for (const record of this.#record.processes) {
+      const process = this.#process(record);
+      this.#processes.set(record.id, process);
+      await process.follow(() => {});
+    }
+  }
+
+  probeTcp(port: number, timeoutMs: number): Promise<string | undefined> {
+    const to = `${this.#record.containerIp}:${port}`;
+    return new Promise((resolve) => {
+      const socket = connect({ host: this.#record.containerIp, port });
+      const finish = (why: string | undefined): void => {
+        cancel();
+        socket.destroy();
+        resolve(why);
+      };
+      const cancel = this.#tools.clock.after(timeoutMs, () =>
+        finish(`failed to make TCP connection to ${to}: timed out after ${(timeoutMs / 1_000).toFixed(2)} seconds`),
+      );
+      socket.once("connect", () => finish(undefined));
+      socket.once("error", (error: NodeJS.ErrnoException) => {
+        const why = error.code === "ECONNREFUSED" ? "connection refused" : error.message;
+        finish(`failed to make TCP connection to ${to}: ${why}`);
+      });
+    });
+  }
+
+  async usage(): Promise<ContainerUsage> {
+    const { diskMb } = this.#record.spec;
+    const { diskMount, dataDir, cgroupsPath } = this.#layout;
+    const [counted, diskBytes] = await Promise.all([
+      cgroupUsage(cgroupsPath),
+      diskUsage(this.#tools.exec, { diskMount, dataDir, diskMb }),
+    ]);
+    return { ...counted, diskBytes };
+  }
+
+  /** Stops following; what runs goes on. */
+  async detach(): Promise<void> {
+    await this.#starting;
+    await Promise.all([...this.#processes.values()].map((process) => process.detach()));
+  }
+
+  /** Kills the init, and with it everything in its pid namespace; resolves when all processes were seen to end, or after `waitMs`. */
+  async kill(waitMs: number): Promise<void> {
+    this.#gone = true;
+    await this.#starting;
+    const processes = [...this.#processes.values()];
+    const first = processes[0];
+    if (first === undefined) return;
+    await first.signal("SIGKILL");
+    const waiting = new AbortController();
+    const all = Promise.all(processes.map((process) => process.exited));
+    await Promise.race([all, this.#tools.clock.sleep(waitMs, waiting.signal).catch(() => {})]);
+    waiting.abort();
+  }
+
+  async #run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {
+    if (this.#gone) throw new GardenError("process-failed", `container ${this.handle} is being destroyed`);
+    if (this.#processes.has(spec.id)) throw new GardenError("process-failed", `process ${spec.id} was started before`);
+    if (this.info().state === "stopped") throw new GardenError("process-failed", "the container has stopped");
+    if (this.#record.processes.length >= maxProcesses)
+      throw new GardenError("process-failed", "too many processes were started in this container");
+    const facts = await this.#facts(spec);
+    const record: ProcessRecord = {
+      id: spec.id,
+      number: this.#record.processes.length,
+      kind: this.#record.processes.length === 0 ? "init" : "exec",
+      startedAtMs: this.#tools.clock.nowMs(),
+      oomKillsBefore: await oomKills(this.#layout.cgroupsPath),
+    };
+    await this.#remember([...this.#record.processes, record]);
+    try {
+      await this.#start(record, facts);
+    } catch (error) {
+      await this.#remember(this.#record.processes.filter((one) => one.id !== spec.id));
+      throw error;
+    }
+    const process = this.#process(record);
+    this.#processes.set(spec.id, process);
+    await process.follow(output);
+    return process;
+  }
+
+  async #start(record: ProcessRecord, facts: ProcessFacts): Promise<void> {
+    const { clock, cell, runcPath } = this.#tools;
+    const dir = processDir(this.#layout, record.number);
+    const isInit = record.kind === "init";
+    const spec = isInit ? join(this.#layout.bundle, "config.json") : join(dir, "process.json");
+    await Promise.all([
+      mkdir(dir, { recursive: true, mode: 0o711 }),
+      mkdir(processLogDir(this.#layout, record.number), { recursive: true, mode: 0o700 }),
+    ]);
+    await writeFile(spec, JSON.stringify(isInit ? this.#containerSpec(facts) : processSpec(facts)), { mode: 0o600 });
+    await startUnderConmon(clock, {
+      runcPath,
+      runcRoot: cell.runcRoot,
+      containerId: this.handle,
+      dir,
+      bundle: isInit ? this.#layout.bundle : undefined,
+      execSpec: isInit ? undefined : spec,
+      logFile: processLogFile(this.#layout, record.number),
+      name: `${this.handle}-${record.number}`,
+    });
+    if (isInit) await this.startCreated();
+  }
+
+  /** Lets a container that runc has made, but not started, begin. @throws GardenError process-failed */
+  async startCreated(): Promise<void> {
+    const { exec, cell, runcPath } = this.#tools;
+    try {
+      await exec(runcPath, ["--root", cell.runcRoot, "start", this.handle], { timeoutMs: 20_000 });
+    } catch (error) {
+      throw new GardenError("process-failed", `the container could not be started (${lastWords(error)})`, error);
+    }
+  }
+
+  async #facts(spec: ProcessSpec): Promise<ProcessFacts> {
+    const { image } = this.#record;
+    const [passwd, group] = await Promise.all([
+      readInside(this.#layout.rootfs, "/etc/passwd", passwdBytes),
+      readInside(this.#layout.rootfs, "/etc/group", passwdBytes),
+    ]);
+    return {
+      args: [spec.path, ...spec.args],
+      cwd: spec.dir === "" ? image.workingDir : spec.dir,
+      user: resolveUser(spec.user === "" ? image.user : spec.user, passwd, group),
+      env: [...image.env, ...this.#record.spec.env, ...spec.env],
+      nofile: spec.nofile,
+      nofileCeiling: this.#tools.nofileCeiling,
+    };
+  }
+
+  #containerSpec(process: ProcessFacts) {
+    const { spec } = this.#record;
+    return containerSpec(
+      {
+        hostname: spec.hostname,
+        idBase: this.#tools.idBase,
+        netns: this.#tools.netnsFile(this.handle),
+        userns: this.#layout.userns,
+        cgroupsPath: this.#layout.cgroupsPath,
+        etcDir: this.#layout.etcDir,
+        memoryMb: spec.memoryMb,
+        maxPids: spec.maxPids,
+        cpuWeight: spec.cpuWeight,
+        swapLimit: countsSwap(),
+        seccomp: this.#tools.seccomp,
+      },
+      process,
+    );
+  }
+
+  #process(record: ProcessRecord): RuncProcess {
+    return new RuncProcess(this.#tools.clock, {
+      id: record.id,
+      dir: processDir(this.#layout, record.number),
+      containerId: this.handle,
+      logDir: processLogDir(this.#layout, record.number),
+      logFile: processLogFile(this.#layout, record.number),
+      cgroupsPath: this.#layout.cgroupsPath,
+      isInit: record.kind === "init",
+      oomKillsBefore: record.oomKillsBefore,
+    });
+  }
+
+  async #remember(processes: readonly ProcessRecord[]): Promise<void> {
+    this.#record = { ...this.#record, processes };
+    await writeWhole(this.#layout.recordFile, JSON.stringify(this.#record));
+  }
+}
+
+/** This process's own hard limit of open files. */
+export async function nofileCeiling(): Promise<number> {
+  const limits = await readFile("/proc/self/limits", "utf8");
+  const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1];
+  return hard === undefined ? 1_024 : Number(hard);
+}

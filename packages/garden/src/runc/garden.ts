@@ -1,0 +1,423 @@
+// The real garden: skopeo and umoci for images, overlay and loop-mounted ext4 for roots, CNI and iptables for networks, runc under conmon
+// for processes. Each room does its own part; here they are put together, and taken apart again.
+import { readdirSync, realpathSync } from "node:fs";
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { Clock, Entropy } from "@muster/shared/clock";
+import type { Log } from "@muster/shared/log";
+import type { Container, ContainerSpec, Garden, GardenCapacity, ImageCredentials, ImageMetadata, RootFSUrl } from "../garden.js";
+import { GardenError } from "../garden.js";
+import { RegistryClient } from "../image/registry.js";
+import { type CachedImage, ImageStore } from "../image/store.js";
+import { makeNamespaces, netnsDir, removeNamespaceFile } from "../network/netns.js";
+import { CellNetwork, type Connection, networkFault } from "../network/network.js";
+import type { PortRange } from "../network/ports.js";
+import { type Exec, lastWords, makeExec } from "../tools/exec.js";
+import { isMissing, readIfThere, readJson, writeWhole } from "../tools/files.js";
+import { Turnstile } from "../tools/flight.js";
+import { cgroupFolders } from "./cgroup.js";
+import { type ContainerTools, nofileCeiling, RuncContainer } from "./container.js";
+import { hostsFile, resolvConf } from "./etc.js";
+import { type CellLayout, type ContainerLayout, cellLayout, containerLayout, idBaseOf, machineLock, runRoot } from "./layout.js";
+import { makeRoot, mountPoints, removeRoot, unmount } from "./mounts.js";
+import { asContainerRecord, type ContainerRecord } from "./records.js";
+import { type SeccompProfile, seccompFor } from "./seccomp.js";
+import { capabilities } from "./spec.js";
+import { findTools, seccompFile, type Tools } from "./tools.js";
+
+export interface RuncGardenOptions {
+  /** The platform's home folder; cells of one home share images and the ids of containers. */
+  readonly home: string;
+  readonly cellId: string;
+  /** Where mapped ports answer; nowhere else. */
+  readonly hostAddress: string;
+  readonly portRange: PortRange;
+  readonly capacity: GardenCapacity;
+  readonly insecureRegistries: readonly string[];
+  readonly registryCaFiles: readonly string[];
+  /** Shared by the cells of one home; locked between them. */
+  readonly imageCacheDir: string;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly log: Log;
+}
+
+export interface RuncGarden extends Garden {
+  /** Destroys every container and takes away bridge, rules, folders and cgroups of the cell; images stay. For the end of `up`. */
+  removeEverything(): Promise<void>;
+}
+
+const handlePattern = /^[A-Za-z0-9_-]{1,64}$/;
+const maxPropertiesBytes = 65_536;
+/** Each runs a dozen tools; more at once than this only makes all of them late. */
+const parallelCreates = 6;
+const parallelDestroys = 6;
+/** After SIGKILL a process is gone at once, unless the kernel holds it. */
+const killWaitMs = 5_000;
+const destroyAttempts = 3;
+
+const resolvedHome = (home: string): string => {
+  try {
+    return realpathSync(home);
+  } catch {
+    return resolve(home);
+  }
+};
+
+const listFolder = (folder: string): Promise<string[]> => readdir(folder).catch((): string[] => []);
+
+/** One container on its way to be: destroy takes it back. */
+interface Creation {
+  readonly abort: AbortController;
+  readonly done: Promise<unknown>;
+}
+
+class RealGarden implements RuncGarden {
+  readonly #options: RuncGardenOptions;
+  readonly #exec: Exec;
+  readonly #cell: CellLayout;
+  readonly #idBase: number;
+  readonly #containers = new Map<string, RuncContainer>();
+  readonly #creations = new Map<string, Creation>();
+  readonly #destroying = new Map<string, Promise<void>>();
+  readonly #creates = new Turnstile(parallelCreates);
+  readonly #destroys = new Turnstile(parallelDestroys);
+  #parts: { images: ImageStore; network: CellNetwork; tools: ContainerTools } | undefined;
+  #bootId = "";
+
+  constructor(options: RuncGardenOptions) {
+    const home = resolvedHome(options.home);
+    this.#options = { ...options, home };
+    this.#exec = makeExec(options.clock);
+    this.#cell = cellLayout(home, options.cellId);
+    this.#idBase = idBaseOf(home);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const found = findTools();
+    this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+    const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
+    for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await mkdir(folder, { recursive: true, mode: 0o711 });
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const { images, network, tools } = await this.#assemble(found);
+    await Promise.all([images.open(), network.open().catch((error: unknown) => Promise.reject(networkFault(error)))]);
+    this.#parts = { images, network, tools };
+    await this.#takeUp();
+    signal.throwIfAborted();
+  }
+
+  async ping(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    await this.#exec(this.#assembled().tools.runcPath, ["--version"], { timeoutMs: 10_000, signal });
+  }
+
+  capacity(): GardenCapacity {
+    return this.#options.capacity;
+  }
+
+  inspectImage(rootFs: RootFSUrl, credentials: ImageCredentials | undefined, signal: AbortSignal): Promise<ImageMetadata> {
+    return this.#assembled().images.inspect(rootFs, credentials, signal);
+  }
+
+  async create(spec: ContainerSpec, signal: AbortSignal): Promise<Container> {
+    signal.throwIfAborted();
+    checkSpec(spec);
+    const { handle } = spec;
+    if (this.#containers.has(handle) || this.#creations.has(handle) || this.#destroying.has(handle)) {
+      throw new GardenError("handle-exists", `container ${handle} exists already`);
+    }
+    const abort = new AbortController();
+    const either = AbortSignal.any([signal, abort.signal]);
+    const making = this.#creates.run(either, () => this.#create(spec, either));
+    this.#creations.set(handle, { abort, done: making.catch(() => {}) });
+    try {
+      return await making;
+    } finally {
+      this.#creations.delete(handle);
+    }
+  }
+
+  async containers(): Promise<readonly Container[]> {
+    return [...this.#containers.values()];
+  }
+
+  lookup(handle: string): Container | undefined {
+    return this.#containers.get(handle);
+  }
+
+  destroy(handle: string): Promise<void> {
+    const going = this.#destroying.get(handle);
+    if (going !== undefined) return going;
+    const destroying = this.#destroys
+      .run(new AbortController().signal, () => this.#destroy(handle))
+      .finally(() => this.#destroying.delete(handle));
+    this.#destroying.set(handle, destroying);
+    return destroying;
+  }
+
+  async removeEverything(): Promise<void> {
+    const { network } = this.#assembled();
+    await Promise.all([...this.#creations.keys(), ...this.#containers.keys()].map((handle) => this.destroy(handle)));
+    for (const handle of await this.#traces()) await this.#removeTraces(handle);
+    await network.remove();
+    for (const folder of cgroupFolders(this.#cell.cgroupParent)) await rmdir(folder).catch(() => {});
+    await rm(this.#cell.dataDir, { recursive: true, force: true });
+    await rm(this.#cell.runDir, { recursive: true, force: true });
+    // Another cell, or another home, may still be in them.
+    await rmdir(this.#cell.homeRunDir).catch(() => {});
+    if (readdirSync(runRoot, { withFileTypes: true }).every((entry) => !entry.isDirectory())) {
+      await rm(machineLock, { force: true });
+      await rmdir(runRoot).catch(() => {});
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#containers.values()].map((container) => container.detach()));
+  }
+
+  #assembled() {
+    if (this.#parts === undefined) throw new GardenError("tool-failed", "the garden was not started");
+    return this.#parts;
+  }
+
+  async #assemble(found: Tools) {
+    const { clock, home, cellId, hostAddress, portRange, insecureRegistries, registryCaFiles, imageCacheDir, log } =
+      this.#options;
+    const exec = this.#exec;
+    const scratchDir = join(this.#cell.runDir, "scratch");
+    const registry = new RegistryClient({ exec, scratchDir, insecureRegistries, registryCaFiles });
+    const images = new ImageStore({ clock, exec, registry, dir: resolve(imageCacheDir), idBase: this.#idBase });
+    const network = new CellNetwork({
+      clock,
+      exec,
+      home,
+      cellId,
+      hostAddress,
+      portRange,
+      pluginDir: found.pluginDir,
+      runDir: this.#cell.runDir,
+      machineLock,
+    });
+    const profile = JSON.parse(await readFile(seccompFile, "utf8")) as SeccompProfile;
+    const tools: ContainerTools = {
+      clock,
+      exec,
+      log,
+      runcPath: found.runc,
+      cell: this.#cell,
+      hostIp: hostAddress,
+      idBase: this.#idBase,
+      seccomp: seccompFor(profile, capabilities),
+      nofileCeiling: await nofileCeiling(),
+      netnsFile: (handle) => network.netnsFile(handle),
+    };
+    return { images, network, tools };
+  }
+
+  async #create(spec: ContainerSpec, signal: AbortSignal): Promise<Container> {
+    const { images, network, tools } = this.#assembled();
+    const layout = containerLayout(this.#cell, spec.handle);
+    // A part that fails stops the other, so that nothing is still being made while it is taken away.
+    const failed = new AbortController();
+    const either = AbortSignal.any([signal, failed.signal]);
+    const orFail = <Result>(part: Promise<Result>): Promise<Result> =>
+      part.catch((error: unknown) => {
+        failed.abort(error);
+        throw error;
+      });
+    try {
+      const parts = await Promise.allSettled([
+        orFail(this.#makeRoot(layout, spec, images, either)),
+        orFail(this.#makeNetwork(layout, spec, network, either)),
+      ]);
+      if (failed.signal.aborted) throw failed.signal.reason;
+      signal.throwIfAborted();
+      const [root, connection] = parts.map((part) => (part.status === "fulfilled" ? part.value : undefined)) as [
+        CachedImage,
+        Connection,
+      ];
+      const record = this.#record(spec, root, connection);
+      await writeWhole(layout.recordFile, JSON.stringify(record));
+      const container = new RuncContainer(tools, record);
+      this.#containers.set(spec.handle, container);
+      return container;
+    } catch (error) {
+      await this.#removeTraces(spec.handle).catch((cause: unknown) => {
+        this.#options.log.error({ err: cause, instance_guid: spec.handle }, "what a failed create left could not be removed");
+      });
+      signal.throwIfAborted();
+      throw error instanceof GardenError
+        ? error
+        : new GardenError("tool-failed", `the container could not be created (${lastWords(error)})`, error);
+    }
+  }
+
+  async #makeRoot(layout: ContainerLayout, spec: ContainerSpec, images: ImageStore, signal: AbortSignal): Promise<CachedImage> {
+    const image = await images.ensure(spec.rootFs, spec.credentials, signal);
+    const { rootfs: target, diskMount, dataDir } = layout;
+    await mkdir(layout.bundle, { recursive: true, mode: 0o711 });
+    await makeRoot(
+      this.#exec,
+      { imageRoot: image.rootDir, target, diskMount, dataDir, diskMb: spec.diskMb, idBase: this.#idBase },
+      signal,
+    );
+    return image;
+  }
+
+  async #makeNetwork(
+    layout: ContainerLayout,
+    spec: ContainerSpec,
+    network: CellNetwork,
+    signal: AbortSignal,
+  ): Promise<Connection> {
+    const { handle, hostname } = spec;
+    await mkdir(layout.etcDir, { recursive: true, mode: 0o711 });
+    await makeNamespaces(
+      this.#options.clock,
+      this.#exec,
+      { netns: network.netnsFile(handle), userns: layout.userns },
+      this.#idBase,
+      signal,
+    );
+    const connection = await network.attach(handle, spec.ports, signal);
+    const [resolv, upstream] = await Promise.all(
+      ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"].map((file) => readIfThere(file)),
+    );
+    await Promise.all([
+      writeFile(join(layout.etcDir, "hosts"), hostsFile(hostname, connection.containerIp), { mode: 0o644 }),
+      writeFile(join(layout.etcDir, "hostname"), `${hostname}\n`, { mode: 0o644 }),
+      writeFile(join(layout.etcDir, "resolv.conf"), resolvConf(resolv ?? "", upstream), { mode: 0o644 }),
+    ]);
+    return connection;
+  }
+
+  #record(spec: ContainerSpec, image: CachedImage, connection: Connection): ContainerRecord {
+    const { credentials: _secret, ...kept } = spec;
+    const createdAtMs = this.#options.clock.nowMs();
+    return { version: 1, bootId: this.#bootId, spec: kept, image: image.metadata, ...connection, createdAtMs, processes: [] };
+  }
+
+  async #destroy(handle: string): Promise<void> {
+    const creation = this.#creations.get(handle);
+    creation?.abort.abort(new GardenError("handle-not-found", `container ${handle} was destroyed while it was being made`));
+    await creation?.done;
+    const container = this.#containers.get(handle);
+    await container?.kill(killWaitMs);
+    await this.#removeTraces(handle);
+    await container?.detach();
+    this.#containers.delete(handle);
+  }
+
+  /** Takes away whatever there is of a handle, known or not, tried a few times. @throws GardenError when something is still there */
+  async #removeTraces(handle: string): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#removeOnce(handle);
+        return;
+      } catch (error) {
+        if (attempt >= destroyAttempts)
+          throw error instanceof GardenError
+            ? error
+            : new GardenError("tool-failed", `container ${handle} could not be removed (${lastWords(error)})`, error);
+        await this.#options.clock.sleep(100 * attempt);
+      }
+    }
+  }
+
+  async #removeOnce(handle: string): Promise<void> {
+    const { clock } = this.#options;
+    const { network, tools } = this.#assembled();
+    const layout = containerLayout(this.#cell, handle);
+    await this.#removeRuncState(handle, tools.runcPath);
+    const free = (target: string): Promise<void> => unmount(clock, this.#exec, target);
+    await Promise.all([
+      removeRoot(clock, this.#exec, { target: layout.rootfs, diskMount: layout.diskMount, dataDir: layout.dataDir }),
+      network.detach(handle).then(() => removeNamespaceFile(free, network.netnsFile(handle))),
+      removeNamespaceFile(free, layout.userns),
+    ]);
+    for (const folder of cgroupFolders(layout.cgroupsPath))
+      await rmdir(folder).catch((error: unknown) => (isMissing(error) ? undefined : Promise.reject(error)));
+    await rm(layout.dir, { recursive: true, force: true });
+    await rm(join(this.#cell.dataDir, handle), { recursive: true, force: true });
+    const left = (await mountPoints()).filter((path) => path.startsWith(`${layout.dir}/`) || path === network.netnsFile(handle));
+    if (left.length > 0) throw new GardenError("tool-failed", `container ${handle} still has ${left.join(", ")} mounted`);
+  }
+
+  async #removeRuncState(handle: string, runcPath: string): Promise<void> {
+    const { runcRoot } = this.#cell;
+    const known = async (): Promise<boolean> => (await listFolder(runcRoot)).includes(handle);
+    if (!(await known())) return;
+    // Not forced first: that waits in steps of 100 ms for what is dead already.
+    await this.#exec(runcPath, ["--root", runcRoot, "delete", handle], { timeoutMs: 15_000 }).catch(() =>
+      this.#exec(runcPath, ["--root", runcRoot, "delete", "--force", handle], { timeoutMs: 30_000 }),
+    );
+    if (await known()) throw new GardenError("tool-failed", `runc still knows container ${handle}`);
+  }
+
+  /** Adopts what can be adopted and removes the rest. */
+  async #takeUp(): Promise<void> {
+    const { network, tools } = this.#assembled();
+    const mounted = new Set(await mountPoints());
+    const adopted: ContainerRecord[] = [];
+    for (const handle of await readdir(this.#cell.containersDir)) {
+      const layout = containerLayout(this.#cell, handle);
+      const record = asContainerRecord(await readJson(layout.recordFile), this.#bootId);
+      if (
+        record !== undefined &&
+        mounted.has(layout.rootfs) &&
+        mounted.has(network.netnsFile(handle)) &&
+        mounted.has(layout.userns)
+      )
+        adopted.push(record);
+    }
+    await network.adopt(adopted.map(({ spec, containerIp, ports }) => ({ handle: spec.handle, containerIp, ports })));
+    const statuses = await this.#runcStatuses(tools.runcPath);
+    for (const record of adopted) {
+      const container = new RuncContainer(tools, record);
+      this.#containers.set(record.spec.handle, container);
+      // The last rep died between runc's create and start.
+      if (statuses.get(record.spec.handle) === "created") await container.startCreated().catch(() => {});
+      await container.adopt();
+    }
+    const orphans = (await this.#traces()).filter((handle) => !this.#containers.has(handle));
+    for (const handle of orphans) {
+      this.#options.log.warn({ instance_guid: handle }, "removing what is left of a container");
+      await this.#removeTraces(handle);
+    }
+  }
+
+  async #runcStatuses(runcPath: string): Promise<Map<string, string>> {
+    const { stdout } = await this.#exec(runcPath, ["--root", this.#cell.runcRoot, "list", "--format", "json"]);
+    const rows = (JSON.parse(stdout.toString("utf8")) as { id: string; status: string }[] | null) ?? [];
+    return new Map(rows.map(({ id, status }) => [id, status]));
+  }
+
+  /** Every handle of which anything is there: folders, runc's states, namespaces. */
+  async #traces(): Promise<string[]> {
+    const { network } = this.#assembled();
+    const prefix = network.names.netnsPrefix;
+    const [run, runc, data, netns] = await Promise.all([
+      listFolder(this.#cell.containersDir),
+      listFolder(this.#cell.runcRoot),
+      listFolder(this.#cell.dataDir),
+      listFolder(netnsDir),
+    ]);
+    const named = netns.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+    return [...new Set([...run, ...runc, ...data, ...named])].filter((handle) => handlePattern.test(handle)).sort();
+  }
+}
+
+function checkSpec(spec: ContainerSpec): void {
+  if (!handlePattern.test(spec.handle))
+    throw new GardenError("tool-failed", `"${spec.handle}" is no handle: A-Z a-z 0-9 _ - only, at most 64`);
+  if (Buffer.byteLength(JSON.stringify(spec.properties)) > maxPropertiesBytes) {
+    throw new GardenError(
+      "tool-failed",
+      `the properties of container ${spec.handle} are larger than ${maxPropertiesBytes} bytes`,
+    );
+  }
+}
+
+/** The garden of one cell on this machine. Needs root and the tools that `start` checks for. */
+export const openRuncGarden = (options: RuncGardenOptions): RuncGarden => new RealGarden(options);

@@ -1,0 +1,2 @@
+// Real containers on this machine, with runc.
+export { openRuncGarden, type RuncGarden, type RuncGardenOptions } from "./garden.js";

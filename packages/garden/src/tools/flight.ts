@@ -1,0 +1,90 @@
+// One piece of work shared by all who want it: joined by key, and given up only when nobody waits for it any more.
+
+interface Flight<Result> {
+  readonly result: Promise<Result>;
+  readonly abort: AbortController;
+  waiters: number;
+}
+
+export class SingleFlight<Result> {
+  readonly #flights = new Map<string, Flight<Result>>();
+
+  /** Joins the flight of this key, or starts it. Rejects with the signal's reason when that is aborted; others fly on. */
+  async join(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
+    signal.throwIfAborted();
+    const flight = this.#flights.get(key) ?? this.#start(key, work);
+    flight.waiters += 1;
+    let onAbort = (): void => {};
+    try {
+      return await Promise.race([
+        flight.result,
+        new Promise<never>((_resolve, reject) => {
+          onAbort = () => reject(signal.reason);
+          signal.addEventListener("abort", onAbort, { once: true });
+        }),
+      ]);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      flight.waiters -= 1;
+      if (flight.waiters === 0) {
+        // A flight that has landed takes no notice; one given up must not be joined again.
+        flight.abort.abort(new Error("nobody waits for this any more"));
+        if (this.#flights.get(key) === flight) this.#flights.delete(key);
+      }
+    }
+  }
+
+  #start(key: string, work: (signal: AbortSignal) => Promise<Result>): Flight<Result> {
+    const abort = new AbortController();
+    const result = work(abort.signal);
+    const flight: Flight<Result> = { result, abort, waiters: 0 };
+    this.#flights.set(key, flight);
+    const landed = (): void => {
+      if (this.#flights.get(key) === flight) this.#flights.delete(key);
+    };
+    result.then(landed, landed);
+    return flight;
+  }
+}
+
+/** At most `limit` at once; the others wait their turn, first come first served. */
+export class Turnstile {
+  readonly #waiting: (() => void)[] = [];
+  #free: number;
+
+  constructor(limit: number) {
+    this.#free = limit;
+  }
+
+  async run<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
+    await this.#enter(signal);
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+
+  async #enter(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return;
+    }
+    await new Promise<void>((resolve, reject) => {
+      const go = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
+      };
+      const onAbort = (): void => {
+        const place = this.#waiting.indexOf(go);
+        if (place >= 0) this.#waiting.splice(place, 1);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#waiting.push(go);
+    });
+  }
+}
