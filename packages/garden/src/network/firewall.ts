@@ -2,7 +2,17 @@
 // and a restart repairs whatever was done to them meanwhile.
 import { GardenError } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
-import { firewallText, hasJump, jumps, type Mapping, type NetworkNames, removalText, type Subnet, savedTables } from "./plan.js";
+import {
+  firewallText,
+  hasJump,
+  type Jump,
+  jumps,
+  type Mapping,
+  type NetworkNames,
+  removalText,
+  type Subnet,
+  savedTables,
+} from "./plan.js";
 
 export interface FirewallOptions {
   readonly exec: Exec;
@@ -17,15 +27,18 @@ export class Firewall {
   /** The write that is going on, and the one that will carry everything asked for since it began. */
   #writing: Promise<void> | undefined;
   #next: Promise<void> | undefined;
+  /** Whether the kernel's chains are known to lead to ours; a write that fails puts it in doubt. */
+  #jumpsKnown = false;
 
   constructor(options: FirewallOptions) {
     this.#options = options;
   }
 
-  /** Replaces everything: at start, when what is there is not known. */
+  /** Replaces everything: at start, when what is there is not known. Puts the jumps into our chains where they are missing. */
   async reset(mappings: readonly Mapping[]): Promise<void> {
     this.#mappings.clear();
     for (const mapping of mappings) this.#mappings.set(mapping.handle, mapping);
+    this.#jumpsKnown = false;
     await this.#write();
   }
 
@@ -71,16 +84,21 @@ export class Firewall {
   }
 
   async #restore(): Promise<void> {
-    const { exec, names, subnet, hostAddress } = this.#options;
+    const { exec, names, subnet } = this.#options;
     try {
-      const saved = savedTables((await exec("iptables-save", [], {})).stdout.toString("utf8"));
-      const missing = jumps(names, hostAddress).filter(
-        ({ table, chain, rule }) => !hasJump(saved, table, chain, rule.split(" ").at(-1) ?? ""),
-      );
+      const missing = this.#jumpsKnown ? [] : await this.#missingJumps();
       const text = firewallText(names, subnet, [...this.#mappings.values()], missing);
       await exec("iptables-restore", ["--noflush", "--wait", "10"], { input: text });
+      this.#jumpsKnown = true;
     } catch (error) {
+      this.#jumpsKnown = false;
       throw new GardenError("tool-failed", `the container's ports could not be opened (${lastWords(error)})`, error);
     }
+  }
+
+  async #missingJumps(): Promise<readonly Jump[]> {
+    const { exec, names, hostAddress } = this.#options;
+    const saved = savedTables((await exec("iptables-save", [], {})).stdout.toString("utf8"));
+    return jumps(names, hostAddress).filter(({ table, chain, target }) => !hasJump(saved, table, chain, target));
   }
 }

@@ -18,18 +18,17 @@ export interface NamespaceFiles {
 const unshareTimeoutMs = 10_000;
 
 /**
- * Makes both namespaces and keeps them by binding them to files; nothing runs in them yet. The loopback is up.
- * `idBase` is the host's id for the container's root. On failure `removeNamespaces` takes away what was made.
+ * Makes both namespaces and keeps them by binding them to files; the loopback is up. `idBase` is the host's id for the container's root.
+ * `connect` is given the network namespace's path under /proc and runs beside the binding. On failure the files are taken away by name.
  */
-export async function makeNamespaces(
+export async function makeNamespaces<Connected>(
   clock: Clock,
   exec: Exec,
   files: NamespaceFiles,
   idBase: number,
+  connect: (netns: string) => Promise<Connected>,
   signal: AbortSignal,
-): Promise<void> {
-  await Promise.all([files.netns, files.userns].map((file) => mkdir(dirname(file), { recursive: true, mode: 0o755 })));
-  await Promise.all([files.netns, files.userns].map((file) => writeFile(file, "", { mode: 0o444 })));
+): Promise<Connected> {
   // cat lives in the new namespaces for as long as this process holds its stdin.
   const child = spawn("unshare", ["--user", "--net", "--", "cat"], {
     detached: true,
@@ -37,14 +36,23 @@ export async function makeNamespaces(
     env: toolEnv(),
   });
   try {
-    await echoed(clock, child, signal);
+    const folders = [files.netns, files.userns].map((file) => mkdir(dirname(file), { recursive: true, mode: 0o755 }));
+    await Promise.all([echoed(clock, child, signal), ...folders]);
     const map = `0 ${idBase} 65536\n`;
-    await Promise.all(["uid_map", "gid_map"].map((name) => writeFile(`/proc/${child.pid}/${name}`, map)));
     await Promise.all([
-      exec("mount", ["--bind", `/proc/${child.pid}/ns/net`, files.netns], { signal }),
-      exec("mount", ["--bind", `/proc/${child.pid}/ns/user`, files.userns], { signal }),
-      exec("nsenter", [`--net=/proc/${child.pid}/ns/net`, "ip", "link", "set", "lo", "up"], { signal }),
+      ...["uid_map", "gid_map"].map((name) => writeFile(`/proc/${child.pid}/${name}`, map)),
+      ...[files.netns, files.userns].map((file) => writeFile(file, "", { mode: 0o444 })),
     ]);
+    const [net, user] = ["net", "user"].map((kind) => `/proc/${child.pid}/ns/${kind}`) as [string, string];
+    // All of them end before this does: nothing may still be at work when a failed create is taken back.
+    const parts = await Promise.allSettled([
+      connect(net),
+      exec("nsenter", [`--net=${net}`, "ip", "link", "set", "lo", "up"], { signal }),
+      exec("mount", ["--bind", net, files.netns], { signal }),
+      exec("mount", ["--bind", user, files.userns], { signal }),
+    ]);
+    for (const part of parts) if (part.status === "rejected") throw part.reason;
+    return (parts[0] as PromiseFulfilledResult<Connected>).value;
   } finally {
     killGroup(child);
   }

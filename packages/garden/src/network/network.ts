@@ -8,7 +8,7 @@ import { type Exec, lastWords } from "../tools/exec.js";
 import { lockFile } from "../tools/lock.js";
 import { type CniOptions, connect, disconnect } from "./cni.js";
 import { Firewall } from "./firewall.js";
-import { netnsDir } from "./netns.js";
+import { makeNamespaces, netnsDir } from "./netns.js";
 import { chooseSubnet, type Mapping, type NetworkNames, networkNames, type Subnet } from "./plan.js";
 import { PortPool, type PortRange } from "./ports.js";
 
@@ -29,6 +29,8 @@ export interface CellNetworkOptions {
 export interface Connection {
   readonly containerIp: string;
   readonly ports: readonly MappedPort[];
+  /** Settles when the ports are open on the host, or rejects with a GardenError. */
+  readonly opened: Promise<void>;
 }
 
 interface AddressRow {
@@ -92,15 +94,28 @@ export class CellNetwork {
     await this.#freeAddresses(new Set(mappings.map((mapping) => mapping.handle)));
   }
 
-  /** Connects a container's namespace and opens its ports. On failure `detach` takes away what was made. @throws GardenError */
-  async attach(handle: string, requests: readonly PortRequest[], signal: AbortSignal): Promise<Connection> {
+  /**
+   * Makes a container's namespaces, connects them, and begins to open its ports. On failure `detach` takes away what was made.
+   * @throws GardenError port-exhausted, tool-failed
+   */
+  async attach(
+    handle: string,
+    userns: string,
+    idBase: number,
+    requests: readonly PortRequest[],
+    signal: AbortSignal,
+  ): Promise<Connection> {
+    const { clock, exec } = this.#options;
     const { cni, firewall } = this.#opened();
     const busy = requests.length === 0 ? new Set<number>() : await listeningPorts();
     const wanted = requests.map((request) => request.containerPort);
     const ports = this.#ports.take(handle, wanted, (port) => busy.has(port));
-    const containerIp = await connect(cni, handle, this.netnsFile(handle), signal);
-    await firewall.open({ handle, containerIp, ports });
-    return { containerIp, ports };
+    const files = { netns: this.netnsFile(handle), userns };
+    const containerIp = await makeNamespaces(clock, exec, files, idBase, (netns) => connect(cni, handle, netns, signal), signal);
+    const opened = firewall.open({ handle, containerIp, ports });
+    // Whoever runs the container waits for it; until then nobody may be listening.
+    opened.catch(() => {});
+    return { containerIp, ports, opened };
   }
 
   /** Undoes `attach`. Idempotent. */

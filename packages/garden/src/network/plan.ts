@@ -71,19 +71,25 @@ export interface Mapping {
   readonly ports: readonly MappedPort[];
 }
 
-/** The jumps from the kernel's own chains into ours: table, and the rule without its `-A`/`-I`. */
-export function jumps(
-  names: NetworkNames,
-  hostAddress: string,
-): readonly { table: "nat" | "filter"; chain: string; rule: string }[] {
+/** A rule that leads from one of the kernel's own chains into one of ours. */
+export interface Jump {
+  readonly table: "nat" | "filter";
+  readonly chain: string;
+  /** What it matches; empty for everything. */
+  readonly match: string;
+  readonly target: string;
+}
+
+/** What must lead into our chains, for ports that answer on `hostAddress` alone. */
+export function jumps(names: NetworkNames, hostAddress: string): readonly Jump[] {
   const { chains } = names;
   const toHost = hostAddress === "0.0.0.0" ? "-m addrtype --dst-type LOCAL" : `-d ${hostAddress}/32`;
   return [
-    { table: "nat", chain: "PREROUTING", rule: `${toHost} -p tcp -j ${chains.dnat}` },
-    { table: "nat", chain: "OUTPUT", rule: `${toHost} -p tcp -j ${chains.dnat}` },
-    { table: "nat", chain: "POSTROUTING", rule: `-j ${chains.masquerade}` },
-    { table: "filter", chain: "FORWARD", rule: `-j ${chains.forward}` },
-    { table: "filter", chain: "INPUT", rule: `-j ${chains.input}` },
+    { table: "nat", chain: "PREROUTING", match: `${toHost} -p tcp `, target: chains.dnat },
+    { table: "nat", chain: "OUTPUT", match: `${toHost} -p tcp `, target: chains.dnat },
+    { table: "nat", chain: "POSTROUTING", match: "", target: chains.masquerade },
+    { table: "filter", chain: "FORWARD", match: "", target: chains.forward },
+    { table: "filter", chain: "INPUT", match: "", target: chains.input },
   ];
 }
 
@@ -95,11 +101,11 @@ export function firewallText(
   names: NetworkNames,
   subnet: Subnet,
   mappings: readonly Mapping[],
-  missingJumps: readonly { table: "nat" | "filter"; chain: string; rule: string }[],
+  missingJumps: readonly Jump[],
 ): string {
   const { bridge, chains } = names;
   const insert = (table: "nat" | "filter"): string[] =>
-    missingJumps.filter((jump) => jump.table === table).map((jump) => `-I ${jump.chain} 1 ${jump.rule}`);
+    missingJumps.filter((jump) => jump.table === table).map((jump) => `-I ${jump.chain} 1 ${jump.match}-j ${jump.target}`);
   const dnat = mappings.flatMap(({ handle, containerIp, ports }) =>
     ports.map(
       ({ hostPort, containerPort }) =>

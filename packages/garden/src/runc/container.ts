@@ -43,13 +43,16 @@ export class RuncContainer implements Container {
   readonly #tools: ContainerTools;
   readonly #layout: ContainerLayout;
   readonly #processes = new Map<string, RuncProcess>();
+  /** Ports are opened while the process starts. */
+  readonly #portsOpen: Promise<void>;
   #record: ContainerRecord;
   /** Starts are one after another: each is written down before it begins. */
   #starting: Promise<unknown> = Promise.resolve();
   #gone = false;
 
-  constructor(tools: ContainerTools, record: ContainerRecord) {
+  constructor(tools: ContainerTools, record: ContainerRecord, portsOpen: Promise<void>) {
     this.#tools = tools;
+    this.#portsOpen = portsOpen;
     this.#record = record;
     this.handle = record.spec.handle;
     this.#layout = containerLayout(tools.cell, this.handle);
@@ -160,6 +163,7 @@ export class RuncContainer implements Container {
     await this.#remember([...this.#record.processes, record]);
     try {
       await this.#start(record, facts);
+      await this.#portsOpen;
     } catch (error) {
       await this.#remember(this.#record.processes.filter((one) => one.id !== spec.id));
       throw error;

@@ -9,7 +9,7 @@ import type { Container, ContainerSpec, Garden, GardenCapacity, ImageCredentials
 import { GardenError } from "../garden.js";
 import { RegistryClient } from "../image/registry.js";
 import { type CachedImage, ImageStore } from "../image/store.js";
-import { makeNamespaces, netnsDir, removeNamespaceFile } from "../network/netns.js";
+import { netnsDir, removeNamespaceFile } from "../network/netns.js";
 import { CellNetwork, type Connection, networkFault } from "../network/network.js";
 import type { PortRange } from "../network/ports.js";
 import { type Exec, lastWords, makeExec } from "../tools/exec.js";
@@ -239,7 +239,7 @@ class RealGarden implements RuncGarden {
       ];
       const record = this.#record(spec, root, connection);
       await writeWhole(layout.recordFile, JSON.stringify(record));
-      const container = new RuncContainer(tools, record);
+      const container = new RuncContainer(tools, record, connection.opened);
       this.#containers.set(spec.handle, container);
       return container;
     } catch (error) {
@@ -273,14 +273,7 @@ class RealGarden implements RuncGarden {
   ): Promise<Connection> {
     const { handle, hostname } = spec;
     await mkdir(layout.etcDir, { recursive: true, mode: 0o711 });
-    await makeNamespaces(
-      this.#options.clock,
-      this.#exec,
-      { netns: network.netnsFile(handle), userns: layout.userns },
-      this.#idBase,
-      signal,
-    );
-    const connection = await network.attach(handle, spec.ports, signal);
+    const connection = await network.attach(handle, layout.userns, this.#idBase, spec.ports, signal);
     const [resolv, upstream] = await Promise.all(
       ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"].map((file) => readIfThere(file)),
     );
@@ -295,7 +288,17 @@ class RealGarden implements RuncGarden {
   #record(spec: ContainerSpec, image: CachedImage, connection: Connection): ContainerRecord {
     const { credentials: _secret, ...kept } = spec;
     const createdAtMs = this.#options.clock.nowMs();
-    return { version: 1, bootId: this.#bootId, spec: kept, image: image.metadata, ...connection, createdAtMs, processes: [] };
+    const { containerIp, ports } = connection;
+    return {
+      version: 1,
+      bootId: this.#bootId,
+      spec: kept,
+      image: image.metadata,
+      containerIp,
+      ports,
+      createdAtMs,
+      processes: [],
+    };
   }
 
   async #destroy(handle: string): Promise<void> {
@@ -374,7 +377,7 @@ class RealGarden implements RuncGarden {
     await network.adopt(adopted.map(({ spec, containerIp, ports }) => ({ handle: spec.handle, containerIp, ports })));
     const statuses = await this.#runcStatuses(tools.runcPath);
     for (const record of adopted) {
-      const container = new RuncContainer(tools, record);
+      const container = new RuncContainer(tools, record, Promise.resolve());
       this.#containers.set(record.spec.handle, container);
       // The last rep died between runc's create and start.
       if (statuses.get(record.spec.handle) === "created") await container.startCreated().catch(() => {});
