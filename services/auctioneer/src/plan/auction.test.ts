@@ -240,6 +240,15 @@ describe("order and room", () => {
     });
   });
 
+  it("tells the causes as they are when each item fails, not as they were for the one before", () => {
+    const state = cell("a", { total: { memoryMb: 50, diskMb: 100, containers: 1 } });
+    const work = [lrp("big", 0, { memoryMb: 60 }), lrp("small", 0), lrp("big", 1, { memoryMb: 60 })];
+    expect(errors(planAuction([state], work))).toEqual({
+      "lrp/big/0": "insufficient resources: memory",
+      "lrp/big/1": "insufficient resources: containers, memory",
+    });
+  });
+
   it("goes on to a busier zone when the emptier one has no room", () => {
     const cells = [
       cell("a", { zone: "A", lrpsByProcess: new Map([["p", 3]]) }),
