@@ -1,0 +1,254 @@
+// The active BBS: everything that lives for one term of leadership, built from the loaded records. No gRPC, no files: the simulator
+// runs this very class.
+import type { Clock, Entropy } from "@muster/shared/clock";
+import { decodeRecord, parseStoreKey } from "@muster/shared/codec";
+import { BbsError, OperatorError } from "@muster/shared/errors";
+import type { Log } from "@muster/shared/log";
+import { asCellId, asEpochMs, type CellId, type put, Tables } from "@muster/shared/model";
+import type { Head, Leadership, StoreDriver } from "@muster/store";
+import { losePresence } from "../core/cells.js";
+import type { CoreState, DecisionContext } from "../core/decision.js";
+import { workOff } from "../core/desired-lrp.js";
+import { releaseLock } from "../core/small-commands.js";
+import { Feed } from "../feed/feed.js";
+import type { WatchSource } from "../feed/watch.js";
+import { Journal, type JournalMetrics } from "../journal/journal.js";
+import { Leases, sweepMs } from "../session/leases.js";
+import { inventoryDueMs, ReportSession, type SessionEnd, type SessionHost } from "../session/report-session.js";
+
+/** Version of the stored records; a store of a newer one is not touched. */
+export const schemaVersion = 1;
+
+export interface ActiveOptions {
+  readonly store: StoreDriver;
+  readonly leadership: Leadership;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly log: Log;
+  readonly secrets: Pick<DecisionContext, "open" | "seal">;
+  readonly metrics: JournalMetrics;
+  /** TTL that presences and locks usually have; the grace after an election follows from it. */
+  readonly presenceTtlMs: number;
+  /** The term is over: stop serving at once, exit non-zero. */
+  readonly onLost: (cause: BbsError) => void;
+}
+
+export class ActiveBbs implements SessionHost, WatchSource {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly state: CoreState;
+  readonly journal: Journal;
+  readonly feed: Feed;
+  readonly leases: Leases;
+  readonly snapshots = { count: 0 };
+  readonly graceMs: number;
+  readonly #options: ActiveOptions;
+  readonly #sessions = new Map<CellId, ReportSession>();
+  readonly #stop = new AbortController();
+  #workingOff = false;
+
+  private constructor(options: ActiveOptions, tables: Tables, head: Head) {
+    this.#options = options;
+    this.log = options.log;
+    this.clock = options.clock;
+    this.graceMs = Math.max(3 * options.presenceTtlMs, 15_000);
+    const startMs = Math.max(head.clusterTimeMs, options.clock.nowMs());
+    this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs) };
+    this.feed = new Feed(head.sequence);
+    this.leases = new Leases(options.clock);
+    this.journal = new Journal({
+      store: options.store,
+      leadership: options.leadership,
+      head,
+      state: this.state,
+      clock: options.clock,
+      entropy: options.entropy,
+      log: options.log,
+      secrets: options.secrets,
+      metrics: options.metrics,
+      onCommitted: (batch) => {
+        this.feed.publish(batch);
+        if (this.state.tables.continuations.size > 0) void this.#workOff();
+      },
+      onFenced: (cause) => this.#lost(cause),
+      onRefused: (cause) => this.#lost(cause),
+    });
+  }
+
+  /** Loads every record, takes the head into this term, and begins. @throws OperatorError for a store of a newer version. */
+  static async start(options: ActiveOptions): Promise<ActiveBbs> {
+    const abort = options.leadership.lost;
+    const loaded = await options.store.load(abort);
+    const found = loaded.head;
+    if (found !== undefined && found.schemaVersion > schemaVersion) {
+      throw new OperatorError(
+        `the store was written by a newer Muster (records of version ${found.schemaVersion}, this one knows ${schemaVersion})`,
+        "start the newer version, or restore a backup made by this one",
+      );
+    }
+    const tables = new Tables();
+    for await (const { key, value } of loaded.records) {
+      const parsed = parseStoreKey(key);
+      if (parsed === undefined) continue;
+      tables.apply({ kind: parsed.kind, key: parsed.key, record: decodeRecord(parsed.kind, value) } as ReturnType<typeof put>);
+    }
+    const head = await takeTerm(options, found);
+    const active = new ActiveBbs(options, tables, head);
+    active.#inherit();
+    void active.#sweep();
+    if (tables.continuations.size > 0) void active.#workOff();
+    options.log.info(
+      { revision: head.sequence.toString(), leader_epoch: head.leaderEpoch.toString(), lrps: tables.actualLRPs.size },
+      "serving as the active bbs",
+    );
+    return active;
+  }
+
+  /** Nothing that lived under the last leader expires before it had time to renew here. */
+  #inherit(): void {
+    const { tables } = this.state;
+    for (const cell of tables.cells.values()) {
+      if (cell.lostAtMs !== undefined) continue;
+      this.leases.renew({ kind: "presence", key: cell.cellId, owner: cell.owner, ttlMs: cell.ttlMs }, this.graceMs);
+    }
+    for (const lock of tables.locks.values()) this.leases.renew({ kind: "lock", ...lock }, this.graceMs);
+  }
+
+  async #sweep(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      await this.clock.sleep(sweepMs, this.#stop.signal).catch(() => undefined);
+      if (this.#stop.signal.aborted) return;
+      for (const lease of this.leases.sweep()) this.#expire(lease);
+    }
+  }
+
+  #expire(lease: {
+    readonly kind: "lock" | "presence";
+    readonly key: string;
+    readonly owner: string;
+    readonly ttlMs: number;
+  }): void {
+    this.log.info({ key: lease.key, kind: lease.kind }, "lease expired");
+    const cellId = asCellId(lease.key);
+    const command = lease.kind === "lock" ? releaseLock(lease.key, lease.owner) : losePresence(cellId, lease.owner);
+    // C4: a live presence always belongs to a session; one that expires closes its session.
+    const session = this.#sessions.get(cellId);
+    if (lease.kind === "presence" && session?.owner === lease.owner)
+      session.cut("presence expired", new BbsError("Unavailable", "the presence expired"));
+    this.journal.submit(command).catch((err: unknown) => {
+      // Not written: look again at the next sweep.
+      this.leases.renew({ ...lease, ttlMs: 0 });
+      this.log.debug({ err, key: lease.key }, "expiry not written yet");
+    });
+  }
+
+  adopt(cellId: CellId, session: ReportSession): void {
+    const older = this.#sessions.get(cellId);
+    this.#sessions.set(cellId, session);
+    if (older !== undefined && older !== session) older.cut("a newer session of the same cell");
+    const cancel = this.clock.after(inventoryDueMs, () => {
+      if (this.#sessions.get(cellId) !== session || session.inventoryDone) return;
+      this.leases.drop("presence", cellId, session.owner);
+      this.#expire({ kind: "presence", key: cellId, owner: session.owner, ttlMs: 0 });
+    });
+    this.#stop.signal.addEventListener("abort", cancel, { once: true });
+  }
+
+  /** Opens a session for one stream; `end` is called once when it is over. */
+  openSession(
+    certifiedCell: CellId | undefined,
+    send: ConstructorParameters<typeof ReportSession>[2],
+    end: (end: SessionEnd) => void,
+  ): ReportSession {
+    const session: ReportSession = new ReportSession(this, certifiedCell, send, (over) => {
+      if (session.cellId !== undefined && this.#sessions.get(session.cellId) === session) this.#sessions.delete(session.cellId);
+      end(over);
+    });
+    return session;
+  }
+
+  get secrets(): ActiveOptions["secrets"] {
+    return this.#options.secrets;
+  }
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  /** S4: works continuations off, one command of at most 100 records at a time, until none is left. */
+  async #workOff(): Promise<void> {
+    if (this.#workingOff) return;
+    this.#workingOff = true;
+    try {
+      for (
+        let next = this.#firstContinuation();
+        next !== undefined && !this.#stop.signal.aborted;
+        next = this.#firstContinuation()
+      ) {
+        await this.journal.submit(workOff(next));
+      }
+    } catch (err) {
+      this.log.warn({ err }, "continuation interrupted; goes on with the next commit");
+    } finally {
+      this.#workingOff = false;
+    }
+  }
+
+  #firstContinuation() {
+    for (const record of this.state.tables.continuations.values()) return record;
+    return undefined;
+  }
+
+  #lost(cause: BbsError): void {
+    this.close(cause);
+    this.#options.onLost(cause);
+  }
+
+  /** Ends the term: sessions and watches are cut, whoever waits gets `cause`. */
+  close(cause: BbsError): void {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort(cause);
+    this.journal.close(cause);
+    this.feed.close();
+    for (const session of [...this.#sessions.values()]) session.cut("the bbs stops serving", cause);
+  }
+
+  /** An orderly end: what was admitted is committed first. */
+  async drain(): Promise<void> {
+    await this.journal.drained();
+    this.close(new BbsError("Unavailable", "this BBS is stopping"));
+  }
+}
+
+/** The term's first commit: raises the epoch and fences off every earlier leader. */
+async function takeTerm(options: ActiveOptions, found: Head | undefined): Promise<Head> {
+  const { store, leadership, entropy, clock } = options;
+  const from: Head = found ?? {
+    incarnation: entropy.guid(),
+    sequence: 0n,
+    leaderEpoch: 0n,
+    batchId: "",
+    clusterTimeMs: 0,
+    schemaVersion,
+  };
+  const to: Head = {
+    ...from,
+    sequence: from.sequence + 1n,
+    leaderEpoch: from.leaderEpoch + 1n,
+    batchId: entropy.guid(),
+    clusterTimeMs: Math.max(from.clusterTimeMs, clock.nowMs()),
+    schemaVersion,
+  };
+  for (;;) {
+    const result = await store.commit({ writes: [], from, to }, leadership);
+    if (result.ok) return to;
+    if (result.why !== "unknown")
+      throw new BbsError(
+        "Unavailable",
+        "the term could not begin",
+        { why: result.why },
+        "cause" in result ? result.cause : undefined,
+      );
+    await clock.sleep(100, leadership.lost);
+  }
+}

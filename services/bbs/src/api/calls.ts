@@ -1,0 +1,322 @@
+// Diego's calls over the active BBS: validate, decide, answer. gRPC (and Diego's HTTP API) are thin doors to these.
+
+import type { ActualLRP as WireActualLRP } from "@muster/proto/models/actual_lrp";
+import type * as actual from "@muster/proto/models/actual_lrp_requests";
+import type { CellsResponse } from "@muster/proto/models/cells";
+import type * as desired from "@muster/proto/models/desired_lrp_requests";
+import type { DomainsResponse, UpsertDomainRequest, UpsertDomainResponse } from "@muster/proto/models/domain";
+import type { PingResponse } from "@muster/proto/models/ping";
+import {
+  actualLRPKeyFromWire,
+  actualLRPToWire,
+  cellPresenceToWire,
+  desiredLRPToWire,
+  instanceKeyFromWire,
+  netInfoFromWire,
+  routingInfoToWire,
+  schedulingInfoToWire,
+} from "@muster/shared/codec";
+import { BbsError } from "@muster/shared/errors";
+import {
+  type ActualLRP,
+  type ActualLRPInstanceKey,
+  asProcessGuid,
+  type DesiredLRP,
+  type ProcessGuid,
+} from "@muster/shared/model";
+import { isLive } from "@muster/shared/rules";
+import type { Peer } from "@muster/shared/tls";
+import type { ActiveBbs } from "../active/active-bbs.js";
+import {
+  claimActualLRP,
+  crashActualLRP,
+  failActualLRP,
+  removeActualLRP,
+  retireActualLRP,
+  startActualLRP,
+} from "../core/actual-lrp.js";
+import type { CoreState } from "../core/decision.js";
+import { desireLRP, removeDesiredLRP, updateDesiredLRP } from "../core/desired-lrp.js";
+import { upsertDomain } from "../core/small-commands.js";
+import * as validation from "../core/validation/index.js";
+import { resolveGroups } from "./groups.js";
+
+/** Who calls, and what came with the call. */
+export interface CallContext {
+  readonly peer: Peer;
+  readonly traceId: string;
+  /** Rule P4: the auction whose failure is told; from the metadata key `muster-auction-id`. */
+  readonly auctionId?: string | undefined;
+}
+
+const done = { error: undefined };
+
+/** A cell speaks in its own name only. @throws BbsError PermissionDenied */
+function requireOwnName(peer: Peer, instanceKey: ActualLRPInstanceKey | undefined): void {
+  if (peer.role === "cell" && instanceKey?.cellId !== peer.cellId) {
+    throw new BbsError("PermissionDenied", `cell ${peer.cellId} may not speak for cell ${instanceKey?.cellId ?? "(none)"}`);
+  }
+}
+
+/** A validated request holds both keys. */
+function keysOf(request: Pick<actual.CrashActualLRPRequest, "actualLrpKey" | "actualLrpInstanceKey">, peer: Peer) {
+  const instanceKey = instanceKeyFromWire(request.actualLrpInstanceKey);
+  if (request.actualLrpKey === undefined || instanceKey === undefined) throw new BbsError("InvalidRequest");
+  requireOwnName(peer, instanceKey);
+  return { key: actualLRPKeyFromWire(request.actualLrpKey), instanceKey };
+}
+
+export class Calls {
+  readonly #active: ActiveBbs;
+
+  constructor(active: ActiveBbs) {
+    this.#active = active;
+  }
+
+  async ping(): Promise<PingResponse> {
+    await this.#active.journal.read(() => undefined);
+    return { available: true };
+  }
+
+  // --- domains and cells
+
+  domains(): Promise<DomainsResponse> {
+    return this.#active.journal.read((state, nowMs) => ({
+      error: undefined,
+      domains: [...state.tables.domains.values()]
+        .filter((domain) => domain.expiresAtMs === undefined || domain.expiresAtMs > nowMs)
+        .map((domain) => domain.name),
+    }));
+  }
+
+  async upsertDomain(request: UpsertDomainRequest): Promise<UpsertDomainResponse> {
+    validation.validateUpsertDomain(request);
+    await this.#active.journal.submit(upsertDomain(request.domain, request.ttl));
+    return done;
+  }
+
+  cells(): Promise<CellsResponse> {
+    return this.#active.journal.read((state) => ({
+      error: undefined,
+      cells: [...state.tables.cells.values()].filter(isLive).map(cellPresenceToWire),
+    }));
+  }
+
+  // --- actual LRPs: reads
+
+  actualLRPs(request: actual.ActualLRPsRequest): Promise<WireActualLRP[]> {
+    const index = request.optionalIndex?.value;
+    return this.#active.journal.read((state) =>
+      pickRows(state, request)
+        .filter((row) => matches(row, request) && (index === undefined || row.index === index))
+        .map(actualLRPToWire),
+    );
+  }
+
+  async actualLRPsByProcessGuids(request: actual.ActualLRPsByProcessGuidsRequest): Promise<WireActualLRP[]> {
+    validation.validateActualLRPsByProcessGuids(request);
+    return this.#active.journal.read((state) =>
+      [...new Set(request.processGuids)]
+        .flatMap((guid) => [...state.tables.rowsOfProcess(asProcessGuid(guid))])
+        .map(actualLRPToWire),
+    );
+  }
+
+  actualLRPGroups(request: actual.ActualLRPGroupsRequest): Promise<actual.ActualLRPGroupsResponse["actualLrpGroups"]> {
+    const filter = { ...request, processGuid: "" };
+    return this.#active.journal.read((state) => resolveGroups(pickRows(state, filter).filter((row) => matches(row, filter))));
+  }
+
+  async actualLRPGroupsByProcessGuid(
+    request: actual.ActualLRPGroupsByProcessGuidRequest,
+  ): Promise<actual.ActualLRPGroupsResponse["actualLrpGroups"]> {
+    validation.validateActualLRPGroupsByProcessGuid(request);
+    return this.#active.journal.read((state) =>
+      resolveGroups([...state.tables.rowsOfProcess(asProcessGuid(request.processGuid))]),
+    );
+  }
+
+  async actualLRPGroupByProcessGuidAndIndex(
+    request: actual.ActualLRPGroupByProcessGuidAndIndexRequest,
+  ): Promise<actual.ActualLRPGroupResponse> {
+    validation.validateActualLRPGroupByProcessGuidAndIndex(request);
+    return this.#active.journal.read((state) => {
+      const rows = [...state.tables.rowsOfProcess(asProcessGuid(request.processGuid))].filter(
+        (row) => row.index === request.index,
+      );
+      const [actualLrpGroup] = resolveGroups(rows);
+      if (actualLrpGroup === undefined) throw new BbsError("ResourceNotFound");
+      return { error: undefined, actualLrpGroup };
+    });
+  }
+
+  // --- actual LRPs: their life
+
+  async claimActualLRP(request: actual.ClaimActualLRPRequest, { peer }: CallContext): Promise<actual.ActualLRPLifecycleResponse> {
+    validation.validateClaimActualLRP(request);
+    const instanceKey = instanceKeyFromWire(request.actualLrpInstanceKey);
+    if (instanceKey === undefined) throw new BbsError("InvalidRequest");
+    requireOwnName(peer, instanceKey);
+    await this.#active.journal.submit(
+      claimActualLRP({ processGuid: asProcessGuid(request.processGuid), index: request.index, instanceKey }),
+    );
+    return done;
+  }
+
+  async startActualLRP(request: actual.StartActualLRPRequest, { peer }: CallContext): Promise<actual.ActualLRPLifecycleResponse> {
+    validation.validateStartActualLRP(request);
+    const keys = keysOf(request, peer);
+    const netInfo = netInfoFromWire(request.actualLrpNetInfo);
+    if (netInfo === undefined) throw new BbsError("InvalidRequest");
+    await this.#active.journal.submit(
+      startActualLRP({
+        ...keys,
+        netInfo,
+        internalRoutes: request.actualLrpInternalRoutes.map((route) => route.hostname),
+        metricTags: new Map(Object.entries(request.metricTags)),
+        routable: request.optionalRoutable?.value ?? true,
+        availabilityZone: request.availabilityZone,
+      }),
+    );
+    return done;
+  }
+
+  async crashActualLRP(request: actual.CrashActualLRPRequest, { peer }: CallContext): Promise<actual.ActualLRPLifecycleResponse> {
+    validation.validateCrashActualLRP(request);
+    await this.#active.journal.submit(crashActualLRP({ ...keysOf(request, peer), reason: request.errorMessage }));
+    return done;
+  }
+
+  async failActualLRP(request: actual.FailActualLRPRequest, context: CallContext): Promise<actual.ActualLRPLifecycleResponse> {
+    validation.validateFailActualLRP(request);
+    if (request.actualLrpKey === undefined) throw new BbsError("InvalidRequest");
+    const key = actualLRPKeyFromWire(request.actualLrpKey);
+    await this.#active.journal.submit(failActualLRP({ key, message: request.errorMessage, auctionId: context.auctionId }));
+    return done;
+  }
+
+  async removeActualLRP(
+    request: actual.RemoveActualLRPRequest,
+    { peer }: CallContext,
+  ): Promise<actual.ActualLRPLifecycleResponse> {
+    validation.validateRemoveActualLRP(request);
+    const instanceKey = instanceKeyFromWire(request.actualLrpInstanceKey);
+    requireOwnName(peer, instanceKey);
+    await this.#active.journal.submit(
+      removeActualLRP({ processGuid: asProcessGuid(request.processGuid), index: request.index, instanceKey }),
+    );
+    return done;
+  }
+
+  async retireActualLRP(request: actual.RetireActualLRPRequest): Promise<actual.ActualLRPLifecycleResponse> {
+    validation.validateRetireActualLRP(request);
+    if (request.actualLrpKey === undefined) throw new BbsError("InvalidRequest");
+    await this.#active.journal.submit(retireActualLRP(actualLRPKeyFromWire(request.actualLrpKey)));
+    return done;
+  }
+
+  // --- desired LRPs
+
+  async desireLRP(request: desired.DesireLRPRequest): Promise<desired.DesiredLRPLifecycleResponse> {
+    validation.validateDesireLRP(request);
+    if (request.desiredLrp === undefined) throw new BbsError("InvalidRequest");
+    const { routes } = request.desiredLrp;
+    await this.#active.journal.submit(desireLRP({ ...request.desiredLrp, routes: validation.compactRoutes(routes) }));
+    return done;
+  }
+
+  async updateDesiredLRP(request: desired.UpdateDesiredLRPRequest): Promise<desired.DesiredLRPLifecycleResponse> {
+    validation.validateUpdateDesiredLRP(request);
+    if (request.update === undefined) throw new BbsError("InvalidRequest");
+    const update = { ...request.update, routes: validation.compactRoutes(request.update.routes) };
+    await this.#active.journal.submit(updateDesiredLRP(asProcessGuid(request.processGuid), update));
+    return done;
+  }
+
+  async removeDesiredLRP(request: desired.RemoveDesiredLRPRequest): Promise<desired.DesiredLRPLifecycleResponse> {
+    validation.validateRemoveDesiredLRP(request);
+    await this.#active.journal.submit(removeDesiredLRP(asProcessGuid(request.processGuid)));
+    return done;
+  }
+
+  async desiredLRPs(request: desired.DesiredLRPsRequest): Promise<desired.DesiredLRPsResponse["desiredLrps"]> {
+    const picked = await this.#active.journal.read((state) =>
+      [...state.tables.desiredLRPs.values()]
+        .filter((record) => matchesDesired(record, request, true))
+        .map((record) => ({ record, sealed: state.tables.runInfos.get(record.processGuid)?.sealed })),
+    );
+    return picked.map(({ record, sealed }) => this.#opened(record, sealed));
+  }
+
+  /** A cell may read the run information of what it holds CLAIMED or RUNNING, and of nothing else. */
+  async desiredLRPByProcessGuid(
+    request: desired.DesiredLRPByProcessGuidRequest,
+    { peer }: CallContext,
+  ): Promise<desired.DesiredLRPResponse> {
+    validation.validateDesiredLRPByProcessGuid(request);
+    const processGuid = asProcessGuid(request.processGuid);
+    const { record, sealed } = await this.#active.journal.read((state) => {
+      if (peer.role === "cell") requireHeld(state, processGuid, peer.cellId);
+      const found = state.tables.desiredLRP(processGuid);
+      if (found === undefined) throw new BbsError("ResourceNotFound");
+      return { record: found, sealed: state.tables.runInfos.get(processGuid)?.sealed };
+    });
+    return { error: undefined, desiredLrp: this.#opened(record, sealed) };
+  }
+
+  #opened(record: DesiredLRP, sealed: Uint8Array | undefined) {
+    if (sealed === undefined) throw new BbsError("Deserialize", undefined, { process_guid: record.processGuid });
+    return desiredLRPToWire(record, this.#active.secrets.open(sealed));
+  }
+
+  desiredLRPSchedulingInfos(
+    request: desired.DesiredLRPsRequest,
+  ): Promise<desired.DesiredLRPSchedulingInfosResponse["desiredLrpSchedulingInfos"]> {
+    return this.#active.journal.read((state) =>
+      [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)).map(schedulingInfoToWire),
+    );
+  }
+
+  async desiredLRPSchedulingInfoByProcessGuid(
+    request: desired.DesiredLRPByProcessGuidRequest,
+  ): Promise<desired.DesiredLRPSchedulingInfoByProcessGuidResponse> {
+    validation.validateDesiredLRPByProcessGuid(request);
+    return this.#active.journal.read((state) => {
+      const record = state.tables.desiredLRP(asProcessGuid(request.processGuid));
+      if (record === undefined) throw new BbsError("ResourceNotFound");
+      return { error: undefined, desiredLrpSchedulingInfo: schedulingInfoToWire(record) };
+    });
+  }
+
+  desiredLRPRoutingInfos(request: desired.DesiredLRPsRequest): Promise<desired.DesiredLRPsResponse["desiredLrps"]> {
+    return this.#active.journal.read((state) =>
+      [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)).map(routingInfoToWire),
+    );
+  }
+}
+
+/** Starts from the narrowest index that the filter allows. */
+function pickRows(state: CoreState, filter: { readonly cellId: string; readonly processGuid: string }): ActualLRP[] {
+  if (filter.processGuid !== "") return [...state.tables.rowsOfProcess(asProcessGuid(filter.processGuid))];
+  if (filter.cellId !== "") return [...state.tables.rowsOnCell(filter.cellId as never)];
+  return [...state.tables.actualLRPs.values()];
+}
+
+const matches = (
+  row: ActualLRP,
+  filter: { readonly domain: string; readonly cellId: string; readonly processGuid: string },
+): boolean =>
+  (filter.domain === "" || row.domain === filter.domain) &&
+  (filter.cellId === "" || row.instanceKey?.cellId === filter.cellId) &&
+  (filter.processGuid === "" || row.processGuid === filter.processGuid);
+
+/** Filters are AND-ed; app guids are prefixes, OR-ed. Diego's quirk of ignoring them in two reads is not imitated. */
+const matchesDesired = (record: DesiredLRP, request: desired.DesiredLRPsRequest, byApp: boolean): boolean =>
+  (request.domain === "" || record.domain === request.domain) &&
+  (request.processGuids.length === 0 || request.processGuids.includes(record.processGuid)) &&
+  (!byApp || request.appGuids.length === 0 || request.appGuids.some((guid) => record.processGuid.startsWith(guid)));
+
+function requireHeld(state: CoreState, processGuid: ProcessGuid, cellId: string): void {
+  for (const row of state.tables.rowsOfProcess(processGuid)) if (row.instanceKey?.cellId === cellId) return;
+  throw new BbsError("PermissionDenied", `cell ${cellId} holds no instance of this process`, { process_guid: processGuid });
+}

@@ -1,0 +1,237 @@
+// The gRPC door: every rpc of the BBS bound to its call, with the caller's role checked first.
+import type { Server, ServerDuplexStream, UntypedServiceImplementation } from "@grpc/grpc-js";
+import { LocketService } from "@muster/proto/models/locket";
+import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
+import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
+import { RepairServiceService } from "@muster/proto/muster/v1/repair";
+import { type ReportRequest, type ReportResponse, ReportServiceService } from "@muster/proto/muster/v1/report";
+import { type WatchRequest, WatchServiceService } from "@muster/proto/muster/v1/watch";
+import { BbsError } from "@muster/shared/errors";
+import { asCellId } from "@muster/shared/model";
+import { type CallInfo, peerOfCall, type ServeOptions, streamHandler, toServiceError, unaryHandler } from "@muster/shared/rpc";
+import type { Peer } from "@muster/shared/tls";
+import type { ActiveBbs } from "../active/active-bbs.js";
+import { watch } from "../feed/watch.js";
+import type { CallContext } from "./calls.js";
+import { Calls } from "./calls.js";
+import { chunked } from "./chunks.js";
+import { OwnCalls } from "./own-calls.js";
+import { authorize } from "./roles.js";
+
+const contextOf = (info: CallInfo): CallContext => ({
+  peer: info.peer,
+  traceId: info.traceId,
+  auctionId: info.metadata("muster-auction-id"),
+});
+
+/** The rpcs of Diego that come with the next milestone of the BBS. */
+const notYet = [
+  "RemoveEvacuatingActualLRP",
+  "EvacuateClaimedActualLRP",
+  "EvacuateRunningActualLRP",
+  "EvacuateStoppedActualLRP",
+  "EvacuateCrashedActualLRP",
+  "Tasks",
+  "TaskByGuid",
+  "DesireTask",
+  "StartTask",
+  "CancelTask",
+  "FailTask",
+  "RejectTask",
+  "CompleteTask",
+  "ResolvingTask",
+  "DeleteTask",
+] as const;
+
+type Definition = {
+  readonly [method: string]: { readonly path: string; readonly requestStream: boolean; readonly responseStream: boolean };
+};
+
+/** The rpc's own name, as the proto file and the role table have it. */
+const rpcName = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+
+type Unary = (request: never, context: CallContext) => Promise<unknown>;
+type Streaming = (request: never, info: CallInfo) => AsyncIterable<unknown>;
+
+/** Binds handlers by rpc name to a generated service definition; a missing or surplus name is a mistake of this file. */
+function implement(
+  definition: Definition,
+  options: ServeOptions,
+  unaries: Readonly<Record<string, Unary>>,
+  streams: Readonly<Record<string, Streaming>> = {},
+): UntypedServiceImplementation {
+  const implementation: UntypedServiceImplementation = {};
+  for (const [method, { path }] of Object.entries(definition)) {
+    const name = rpcName(path);
+    const unary = unaries[name];
+    const streaming = streams[name];
+    if (unary !== undefined) {
+      implementation[method] = unaryHandler(name, options, async (request, info) => {
+        authorize(info.peer, name);
+        return unary(request as never, contextOf(info));
+      });
+    } else if (streaming !== undefined) {
+      implementation[method] = streamHandler(name, options, (request, info) => {
+        authorize(info.peer, name);
+        return streaming(request as never, info);
+      });
+    } else throw new BbsError("Unimplemented", `rpc ${name} has no handler`);
+  }
+  return implementation;
+}
+
+const refuse =
+  (name: string): Unary =>
+  async () => {
+    throw new BbsError("Unimplemented", `${name} is not served yet`);
+  };
+
+const refuseStream = (name: string): AsyncIterable<never> => ({
+  [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new BbsError("Unimplemented", `${name} is not served yet`)) }),
+});
+
+function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplementation {
+  const unaries: Record<string, Unary> = {
+    Ping: () => calls.ping(),
+    Domains: () => calls.domains(),
+    UpsertDomain: (request) => calls.upsertDomain(request),
+    ActualLRPGroupByProcessGuidAndIndex: (request) => calls.actualLRPGroupByProcessGuidAndIndex(request),
+    ClaimActualLRP: (request, context) => calls.claimActualLRP(request, context),
+    StartActualLRP: (request, context) => calls.startActualLRP(request, context),
+    CrashActualLRP: (request, context) => calls.crashActualLRP(request, context),
+    FailActualLRP: (request, context) => calls.failActualLRP(request, context),
+    RemoveActualLRP: (request, context) => calls.removeActualLRP(request, context),
+    RetireActualLRP: (request) => calls.retireActualLRP(request),
+    DesiredLRPByProcessGuid: (request, context) => calls.desiredLRPByProcessGuid(request, context),
+    DesiredLRPSchedulingInfoByProcessGuid: (request) => calls.desiredLRPSchedulingInfoByProcessGuid(request),
+    DesireDesiredLRP: (request) => calls.desireLRP(request),
+    UpdateDesiredLRP: (request) => calls.updateDesiredLRP(request),
+    RemoveDesiredLRP: (request) => calls.removeDesiredLRP(request),
+    Cells: () => calls.cells(),
+  };
+  for (const name of notYet) if (name !== "Tasks") unaries[name] = refuse(name);
+  const streams: Record<string, Streaming> = {
+    ActualLRPs: (request) => chunked(calls.actualLRPs(request), (actualLrps) => ({ error: undefined, actualLrps })),
+    ActualLRPsByProcessGuids: (request) =>
+      chunked(calls.actualLRPsByProcessGuids(request), (actualLrps) => ({ error: undefined, actualLrps })),
+    ActualLRPGroups: (request) =>
+      chunked(calls.actualLRPGroups(request), (actualLrpGroups) => ({ error: undefined, actualLrpGroups })),
+    ActualLRPGroupsByProcessGuid: (request) =>
+      chunked(calls.actualLRPGroupsByProcessGuid(request), (actualLrpGroups) => ({ error: undefined, actualLrpGroups })),
+    DesiredLRPs: (request) => chunked(calls.desiredLRPs(request), (desiredLrps) => ({ error: undefined, desiredLrps })),
+    DesiredLRPSchedulingInfos: (request) =>
+      chunked(calls.desiredLRPSchedulingInfos(request), (desiredLrpSchedulingInfos) => ({
+        error: undefined,
+        desiredLrpSchedulingInfos,
+      })),
+    DesiredLRPRoutingInfos: (request) =>
+      chunked(calls.desiredLRPRoutingInfos(request), (desiredLrps) => ({ error: undefined, desiredLrps })),
+    Tasks: () => refuseStream("Tasks"),
+  };
+  return implement(BBSServiceService, options, unaries, streams);
+}
+
+function locketService(own: OwnCalls, options: ServeOptions): UntypedServiceImplementation {
+  type R = { resource: Parameters<OwnCalls["lock"]>[0] };
+  return implement(LocketService, options, {
+    Lock: async (request: R & { ttlInSeconds: bigint }, { peer }) => {
+      await own.lock(request.resource, request.ttlInSeconds, peer);
+      return {};
+    },
+    Release: async (request: R, { peer }) => {
+      await own.release(request.resource, peer);
+      return {};
+    },
+    Fetch: async (request: { key: string }) => ({ resource: await own.fetch(request.key) }),
+    FetchAll: async (request: { typeCode: 0 | 1 | 2 }) => ({ resources: await own.fetchAll(request.typeCode) }),
+  });
+}
+
+function flagService(own: OwnCalls, options: ServeOptions): UntypedServiceImplementation {
+  return implement(FeatureFlagServiceService, options, {
+    ListFeatureFlags: async () => ({ featureFlags: await own.listFeatureFlags() }),
+    SetFeatureFlag: async (request: { name: string; enabled: boolean }) => ({ featureFlag: await own.setFeatureFlag(request) }),
+  });
+}
+
+function repairService(own: OwnCalls, options: ServeOptions): UntypedServiceImplementation {
+  return implement(RepairServiceService, options, {
+    Repair: async (request: { items: Parameters<OwnCalls["repair"]>[0] }) => ({ results: await own.repair(request.items) }),
+    ForgetCell: async (request: { cellId: string }) => {
+      await own.forgetCell(request.cellId);
+      return {};
+    },
+  });
+}
+
+/** A cell watches what names it, and nothing else. */
+function requireOwnCell(peer: Peer, request: WatchRequest): void {
+  if (peer.role === "cell" && request.cellId !== peer.cellId) {
+    throw new BbsError("PermissionDenied", `cell ${peer.cellId} may watch its own rows only`);
+  }
+}
+
+function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceImplementation {
+  return implement(
+    WatchServiceService,
+    options,
+    {},
+    {
+      Watch: (request: WatchRequest, info) => {
+        requireOwnCell(info.peer, request);
+        return watch(active, request, info.signal);
+      },
+    },
+  );
+}
+
+/** One bidirectional stream is one session; its messages are taken in order, and reading pauses while too much is undecided. */
+function reportHandler(active: ActiveBbs) {
+  return (call: ServerDuplexStream<ReportRequest, ReportResponse>): void => {
+    let over = false;
+    const finish = (error: BbsError | undefined): void => {
+      if (over) return;
+      over = true;
+      if (error === undefined) call.end();
+      else call.emit("error", toServiceError(error));
+    };
+    let peer: Peer;
+    try {
+      peer = peerOfCall(call);
+      authorize(peer, "Report");
+    } catch (error) {
+      finish(error instanceof BbsError ? error : new BbsError("UnknownError", undefined, {}, error));
+      return;
+    }
+    const certifiedCell = peer.role === "cell" ? asCellId(peer.cellId) : undefined;
+    const session = active.openSession(
+      certifiedCell,
+      (response) => {
+        if (!over) call.write(response);
+      },
+      (end) => finish(end.error),
+    );
+    call.on("data", (request: ReportRequest) => {
+      const taken = session.receive(request);
+      if (session.full) {
+        call.pause();
+        void taken.finally(() => call.resume());
+      }
+    });
+    call.on("end", () => session.cut("the rep ended the stream"));
+    call.on("cancelled", () => session.cut("the rep went away"));
+    call.on("error", () => session.cut("the stream broke"));
+  };
+}
+
+/** Adds everything the active BBS serves to a gRPC server. */
+export function registerServices(server: Server, active: ActiveBbs, options: ServeOptions): void {
+  const calls = new Calls(active);
+  const own = new OwnCalls(active);
+  server.addService(BBSServiceService, bbsService(calls, options));
+  server.addService(LocketService, locketService(own, options));
+  server.addService(FeatureFlagServiceService, flagService(own, options));
+  server.addService(RepairServiceService, repairService(own, options));
+  server.addService(WatchServiceService, watchService(active, options));
+  server.addService(ReportServiceService, { report: reportHandler(active) });
+}

@@ -1,0 +1,142 @@
+// Muster's own calls over the active BBS: repairs, forgetting cells, feature flags, and Diego's Locket.
+
+import { type Resource, TypeCode } from "@muster/proto/models/locket";
+import type { FeatureFlag as WireFlag } from "@muster/proto/muster/v1/feature_flags";
+import { type RepairItem, RepairOutcome, type RepairResult } from "@muster/proto/muster/v1/repair";
+import { cellPresenceToWire } from "@muster/shared/codec";
+import { BbsError } from "@muster/shared/errors";
+import { asCellId, asProcessGuid, type Cell, featureFlagDefaults, type Lock, presences } from "@muster/shared/model";
+import { isLive, isRuleName, type Repair } from "@muster/shared/rules";
+import type { Peer } from "@muster/shared/tls";
+import type { ActiveBbs } from "../active/active-bbs.js";
+import { forgetCell } from "../core/cells.js";
+import { applyRepair, type RepairReply } from "../core/repairs.js";
+import { releaseLock, setFeatureFlag, takeLock } from "../core/small-commands.js";
+
+const maxRepairs = 1_000;
+const maxLockTtlSeconds = 600n;
+
+const resultOf = (reply: RepairReply): RepairResult => {
+  switch (reply.outcome) {
+    case "done":
+      return { outcome: RepairOutcome.REPAIR_OUTCOME_DONE, dueInMs: 0n };
+    case "stale":
+      return { outcome: RepairOutcome.REPAIR_OUTCOME_STALE, dueInMs: 0n };
+    case "not-due":
+      return { outcome: RepairOutcome.REPAIR_OUTCOME_NOT_DUE, dueInMs: BigInt(Math.ceil(reply.dueInMs)) };
+  }
+};
+
+export class OwnCalls {
+  readonly #active: ActiveBbs;
+
+  constructor(active: ActiveBbs) {
+    this.#active = active;
+  }
+
+  /** Judges and carries out each repair, all in one tick. @throws BbsError InvalidRequest */
+  async repair(items: readonly RepairItem[]): Promise<RepairResult[]> {
+    if (items.length > maxRepairs)
+      throw new BbsError("InvalidRequest", `at most ${maxRepairs} repairs a call, got ${items.length}`);
+    const repairs = items.map(repairOf);
+    const replies = await Promise.all(repairs.map((repair) => this.#active.journal.submit(applyRepair(repair))));
+    return replies.map(resultOf);
+  }
+
+  /** @throws BbsError ResourceConflict while the cell lives, ResourceNotFound */
+  async forgetCell(cellId: string): Promise<void> {
+    if (cellId === "") throw new BbsError("InvalidRequest", "Invalid field: cell_id");
+    for (let over = false; !over; ) over = (await this.#active.journal.submit(forgetCell(asCellId(cellId)))).done;
+  }
+
+  listFeatureFlags(): Promise<WireFlag[]> {
+    return this.#active.journal.read((state) =>
+      Object.entries(featureFlagDefaults).map(([name, byDefault]) => ({ name, enabled: state.tables.flag(name) ?? byDefault })),
+    );
+  }
+
+  setFeatureFlag(flag: WireFlag): Promise<WireFlag> {
+    return this.#active.journal.submit(setFeatureFlag({ name: flag.name, enabled: flag.enabled }));
+  }
+
+  // --- Locket
+
+  /** Takes or renews a lock. Cell presences are taken by `Report`. @throws BbsError LockCollision, InvalidRequest, PermissionDenied */
+  async lock(resource: Resource | undefined, ttlInSeconds: bigint, peer: Peer): Promise<void> {
+    const ask = requireLock(resource);
+    requireOwnLock(peer, ask.key);
+    if (ttlInSeconds < 1n || ttlInSeconds > maxLockTtlSeconds)
+      throw new BbsError("InvalidRequest", "Invalid field: ttl_in_seconds");
+    const lock: Lock = { ...ask, ttlMs: Number(ttlInSeconds) * 1000 };
+    await this.#active.journal.submit(takeLock(lock));
+    this.#active.leases.renew({ kind: "lock", ...lock });
+  }
+
+  async release(resource: Resource | undefined, peer: Peer): Promise<void> {
+    const { key, owner } = requireLock(resource);
+    requireOwnLock(peer, key);
+    await this.#active.journal.submit(releaseLock(key, owner));
+    this.#active.leases.drop("lock", key, owner);
+  }
+
+  /** @throws BbsError ResourceNotFound */
+  fetch(key: string): Promise<Resource> {
+    return this.#active.journal.read((state) => {
+      const lock = state.tables.locks.get(key);
+      const cell = state.tables.cell(asCellId(key));
+      if (lock !== undefined) return lockResource(lock);
+      if (cell !== undefined && isLive(cell)) return presenceResource(cell);
+      throw new BbsError("ResourceNotFound");
+    });
+  }
+
+  fetchAll(typeCode: TypeCode): Promise<Resource[]> {
+    return this.#active.journal.read((state) => [
+      ...(typeCode === TypeCode.PRESENCE ? [] : [...state.tables.locks.values()].map(lockResource)),
+      ...(typeCode === TypeCode.LOCK ? [] : [...state.tables.cells.values()].filter(isLive).map(presenceResource)),
+    ]);
+  }
+}
+
+function requireLock(resource: Resource | undefined): Pick<Lock, "key" | "owner" | "value"> {
+  const faults = [resource?.key ? "" : "key", resource?.owner ? "" : "owner"].filter((field) => field !== "");
+  if (resource === undefined || faults.length > 0) {
+    throw new BbsError(
+      "InvalidRequest",
+      (faults.length > 0 ? faults : ["resource"]).map((field) => `Invalid field: ${field}`).join(", "),
+    );
+  }
+  if (resource.typeCode === TypeCode.PRESENCE) {
+    throw new BbsError("Unimplemented", "cell presences are taken through ReportService.Report, not through Locket");
+  }
+  return { key: resource.key, owner: resource.owner, value: resource.value };
+}
+
+/** Services hold the lock of their own name. */
+function requireOwnLock(peer: Peer, key: string): void {
+  const own = peer.role === "operator" || peer.role === key;
+  if (!own) throw new BbsError("PermissionDenied", `role ${peer.role} may not hold the lock ${key}`, { key });
+}
+
+const lockResource = (lock: Lock): Resource => ({
+  key: lock.key,
+  owner: lock.owner,
+  value: lock.value,
+  type: "lock",
+  typeCode: TypeCode.LOCK,
+});
+
+const presenceResource = (cell: Cell): Resource => ({
+  key: cell.cellId,
+  owner: cell.owner,
+  value: JSON.stringify(cellPresenceToWire(cell)),
+  type: "presence",
+  typeCode: TypeCode.PRESENCE,
+});
+
+function repairOf(item: RepairItem): Repair {
+  const presence = presences[item.presence];
+  if (!isRuleName(item.rule) || presence === undefined || item.index < 0)
+    throw new BbsError("InvalidRequest", `no rule is called ${item.rule}`);
+  return { rule: item.rule, processGuid: asProcessGuid(item.processGuid), index: item.index, presence, name: item.name };
+}

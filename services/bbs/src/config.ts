@@ -1,0 +1,36 @@
+// The BBS's settings: one JSON file, every setting with unit, default and bounds.
+import { addressSetting, commonSettings, intSetting } from "@muster/shared/config";
+import { z } from "zod";
+
+const lmdbStore = z.strictObject({
+  driver: z.literal("lmdb"),
+  /** Folder of the embedded store; used by one BBS at a time. */
+  path: z.string().min(1),
+});
+
+const etcdStore = z.strictObject({
+  driver: z.literal("etcd"),
+  endpoints: z.array(z.string().min(1)).min(1).max(16),
+  prefix: z.string().min(1).max(128).default("/muster/"),
+  ca_file: z.string().optional(),
+  cert_file: z.string().optional(),
+  key_file: z.string().optional(),
+  username: z.string().optional(),
+  password: z.string().optional(),
+});
+
+export const bbsConfig = z.strictObject({
+  ...commonSettings,
+  grpc_address: addressSetting,
+  /** Diego's HTTP API; bound by a later build, reserved here. */
+  http_address: addressSetting.optional(),
+  store: z.discriminatedUnion("driver", [lmdbStore, etcdStore]),
+  /** TTL of the leadership. */
+  leadership_ttl_ms: intSetting({ default: 10_000, min: 1_000, max: 120_000 }),
+  /** TTL that presences usually have: the grace after an election is three of them, at least 15 s. */
+  presence_ttl_ms: intSetting({ default: 5_000, min: 500, max: 600_000 }),
+  /** Passphrases by label; the active one seals what is written from now on. */
+  encryption_keys: z.record(z.string().min(1).max(127), z.string().min(16)),
+  active_key_label: z.string().min(1).max(127),
+});
+export type BbsConfig = z.infer<typeof bbsConfig>;

@@ -1,0 +1,58 @@
+// Presences: taken, changed, lost, forgotten (races.md C1-C4, R6).
+import type { PresenceContent } from "@muster/shared/codec";
+import { encodeRecord } from "@muster/shared/codec";
+import { BbsError } from "@muster/shared/errors";
+import { type ActualLRP, type Cell, type CellId, drop, put, type Write } from "@muster/shared/model";
+import { type Command, maxCommandRecords, unchanged } from "./decision.js";
+
+export interface PresenceRequest {
+  readonly content: PresenceContent;
+  readonly owner: string;
+  readonly ttlMs: number;
+  readonly evacuating: boolean;
+}
+
+const sameRecord = (a: Cell, b: Cell): boolean => Buffer.compare(encodeRecord("cell", a), encodeRecord("cell", b)) === 0;
+
+/** R6: the same owner takes over at once, another collides while the presence lives. @throws BbsError LockCollision */
+export const registerPresence =
+  ({ content, owner, ttlMs, evacuating }: PresenceRequest): Command<void> =>
+  (state) => {
+    const held = state.tables.cell(content.cellId);
+    if (held !== undefined && held.lostAtMs === undefined && held.owner !== owner) {
+      throw new BbsError("LockCollision", `cell ${content.cellId} is held by another rep`, { cell_id: content.cellId });
+    }
+    const cell: Cell = { ...content, owner, ttlMs, evacuating, lostAtMs: undefined };
+    return held !== undefined && sameRecord(held, cell)
+      ? unchanged(undefined)
+      : { writes: [put("cell", cell)], reply: undefined };
+  };
+
+/** The presence's time has passed, or its rep said goodbye: from now on it is a `missing` record. Another owner's is left alone. */
+export const losePresence =
+  (cellId: CellId, owner: string): Command<void> =>
+  (state, context) => {
+    const cell = state.tables.cell(cellId);
+    if (cell === undefined || cell.owner !== owner || cell.lostAtMs !== undefined) return unchanged(undefined);
+    return { writes: [put("cell", { ...cell, lostAtMs: context.nowMs })], reply: undefined };
+  };
+
+/**
+ * C2: one step of forgetting a cell for good: its Suspect and Evacuating rows go, then its record. `done` says whether it is over.
+ * @throws BbsError ResourceConflict while the presence lives, ResourceNotFound for a cell nothing knows of.
+ */
+export const forgetCell =
+  (cellId: CellId): Command<{ readonly done: boolean }> =>
+  (state) => {
+    const cell = state.tables.cell(cellId);
+    if (cell !== undefined && cell.lostAtMs === undefined) {
+      throw new BbsError("ResourceConflict", `cell ${cellId} is alive; drain it with \`evacuate\`, or stop its rep first`, {
+        cell_id: cellId,
+      });
+    }
+    const rows = [...state.tables.rowsOnCell(cellId)].filter((row) => row.presence !== "ORDINARY");
+    if (cell === undefined && rows.length === 0) throw new BbsError("ResourceNotFound", `no cell is called ${cellId}`);
+    const step: Write[] = rows.slice(0, maxCommandRecords - 1).map((row: ActualLRP) => drop("actualLRP", row));
+    const done = step.length === rows.length;
+    return { writes: done && cell !== undefined ? [...step, drop("cell", cell)] : step, reply: { done } };
+  };

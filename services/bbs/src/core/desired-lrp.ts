@@ -1,0 +1,192 @@
+// Desire, update and remove a DesiredLRP (bbs-semantics.md section 3; races.md W1, W3, S1, S4).
+import type { DesiredLRPUpdate, DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
+import { DesiredLRP as WireDesiredLRPCodec } from "@muster/proto/models/desired_lrp";
+import { desiredLRPFromWire, metricTagsFromWire, routesFromWire, runInfoBytes } from "@muster/shared/codec";
+import { BbsError } from "@muster/shared/errors";
+import {
+  type Continuation,
+  type DesiredLRP,
+  type DomainName,
+  drop,
+  epochMsToNs,
+  keyOf,
+  type ProcessGuid,
+  put,
+  type SealedBytes,
+  type Write,
+} from "@muster/shared/model";
+import { flagEnabled, isDockerRootFs, isWanted, wantedInstances } from "@muster/shared/rules";
+import { stopped } from "./actual-lrp.js";
+import { type Command, type CoreState, type DecisionContext, maxCommandRecords, newUnclaimedRow } from "./decision.js";
+
+/** Room for the DesiredLRP, its run information and one continuation in the same command. */
+const rowsPerCommand = maxCommandRecords - 4;
+
+/** @throws BbsError FeatureDisabled naming the flag: refused before anything is written. */
+export function requireDockerFlag(state: CoreState, rootFs: string): void {
+  if (isDockerRootFs(rootFs) && !flagEnabled(state.tables, "diego_docker")) {
+    throw new BbsError("FeatureDisabled", "Feature Disabled: diego_docker", { flag: "diego_docker" });
+  }
+}
+
+/** Desires a validated LRP; `message.routes` are compact JSON by now. @throws BbsError FeatureDisabled, ResourceExists */
+export const desireLRP =
+  (message: WireDesiredLRP): Command<void> =>
+  (state, context) => {
+    requireDockerFlag(state, message.rootFs);
+    if (state.tables.desiredLRP(message.processGuid as ProcessGuid) !== undefined) throw new BbsError("ResourceExists");
+    const desired = desiredLRPFromWire(message, { epoch: context.guid(), index: 0 }, epochMsToNs(context.nowMs));
+    return {
+      writes: [
+        put("desiredLRP", desired),
+        put("runInfo", { processGuid: desired.processGuid, sealed: context.seal(runInfoBytes(message)) }),
+        ...createRows(state, desired, 0, context),
+      ],
+      reply: undefined,
+    };
+  };
+
+/** Creates the missing rows from `fromIndex` on, and a continuation for what exceeds one command. */
+function createRows(state: CoreState, desired: DesiredLRP, fromIndex: number, context: DecisionContext): Write[] {
+  const toIndex = wantedInstances(state.tables, desired);
+  const writes: Write[] = [];
+  let index = fromIndex;
+  for (; index < toIndex && writes.length < rowsPerCommand; index += 1) {
+    if (state.tables.rows(desired.processGuid, index).ORDINARY !== undefined) continue;
+    writes.push(put("actualLRP", newUnclaimedRow({ processGuid: desired.processGuid, index, domain: desired.domain }, context)));
+  }
+  if (index < toIndex) writes.push(put("continuation", continuation(desired, "CREATE", index, toIndex)));
+  return writes;
+}
+
+const continuation = (
+  of: { readonly processGuid: ProcessGuid; readonly domain: DomainName },
+  work: Continuation["work"],
+  fromIndex: number,
+  toIndex: number,
+): Continuation => ({ processGuid: of.processGuid, domain: of.domain, work, fromIndex, toIndex });
+
+/** Stops every row at or above `fromIndex`, of every presence (rule W3). */
+function stopRows(
+  state: CoreState,
+  of: { readonly processGuid: ProcessGuid; readonly domain: DomainName },
+  fromIndex: number,
+): Write[] {
+  const rows = [...state.tables.rowsOfProcess(of.processGuid)].filter((row) => row.index >= fromIndex);
+  rows.sort((a, b) => a.index - b.index);
+  const writes: Write[] = [];
+  for (const row of rows) {
+    if (writes.length >= rowsPerCommand) {
+      writes.push(put("continuation", continuation(of, "STOP", row.index, 0)));
+      break;
+    }
+    const write = stopped(row);
+    if (write !== undefined) writes.push(write);
+  }
+  return writes;
+}
+
+/** Applies a validated update. The tag moves on always, as Diego's does. @throws BbsError ResourceNotFound */
+export const updateDesiredLRP =
+  (processGuid: ProcessGuid, update: DesiredLRPUpdate): Command<void> =>
+  (state, context) => {
+    const before = state.tables.desiredLRP(processGuid);
+    if (before === undefined) throw new BbsError("ResourceNotFound");
+    const after = updatedRecord(before, update);
+    return {
+      writes: [
+        put("desiredLRP", after),
+        ...updatedCredentials(state, processGuid, update, context),
+        ...rescaled(state, before, after, context),
+      ],
+      reply: undefined,
+    };
+  };
+
+function updatedRecord(before: DesiredLRP, update: DesiredLRPUpdate): DesiredLRP {
+  return {
+    ...before,
+    instances: update.optionalInstances?.value ?? before.instances,
+    annotation: update.optionalAnnotation?.value ?? before.annotation,
+    routes: update.routes === undefined ? before.routes : routesFromWire(update.routes),
+    metricTags: Object.keys(update.metricTags).length === 0 ? before.metricTags : metricTagsFromWire(update.metricTags),
+    modificationTag: { epoch: before.modificationTag.epoch, index: before.modificationTag.index + 1 },
+  };
+}
+
+function updatedCredentials(
+  state: CoreState,
+  processGuid: ProcessGuid,
+  update: DesiredLRPUpdate,
+  context: DecisionContext,
+): Write[] {
+  const sealed = state.tables.runInfos.get(processGuid)?.sealed;
+  if (update.optionalImageUsername === undefined || sealed === undefined) return [];
+  return [put("runInfo", { processGuid, sealed: resealed(sealed, update, context) })];
+}
+
+function resealed(sealed: SealedBytes, update: DesiredLRPUpdate, context: DecisionContext): SealedBytes {
+  const runInfo = WireDesiredLRPCodec.decode(context.open(sealed));
+  const imageUsername = update.optionalImageUsername?.value ?? "";
+  const imagePassword = update.optionalImagePassword?.value ?? "";
+  return context.seal(WireDesiredLRPCodec.encode({ ...runInfo, imageUsername, imagePassword }).finish());
+}
+
+function rescaled(state: CoreState, before: DesiredLRP, after: DesiredLRP, context: DecisionContext): Write[] {
+  if (after.instances > before.instances) return createRows(state, after, before.instances, context);
+  if (after.instances < before.instances) return [...stopRows(state, after, after.instances)];
+  return [];
+}
+
+/** Removes the desire and stops every instance. @throws BbsError ResourceNotFound */
+export const removeDesiredLRP =
+  (processGuid: ProcessGuid): Command<void> =>
+  (state) => {
+    const desired = state.tables.desiredLRP(processGuid);
+    if (desired === undefined) throw new BbsError("ResourceNotFound");
+    const create = state.tables.get("continuation", `${processGuid}/CREATE`);
+    return {
+      writes: [
+        drop("desiredLRP", desired),
+        { kind: "runInfo", key: processGuid, record: undefined },
+        ...(create === undefined ? [] : [drop("continuation", create)]),
+        ...stopRows(state, desired, 0),
+      ],
+      reply: undefined,
+    };
+  };
+
+/** S4: one more step of a continuation: up to 100 records, and the record itself moved on or deleted. */
+export const workOff =
+  (record: Continuation): Command<void> =>
+  (state, context) => {
+    const present = state.tables.get("continuation", keyOf.continuation(record));
+    if (present === undefined) return { writes: [], reply: undefined };
+    const writes = present.work === "CREATE" ? createMore(state, present, context) : stopMore(state, present);
+    const goesOn = writes.some((write) => write.kind === "continuation");
+    return { writes: goesOn ? writes : [...writes, drop("continuation", present)], reply: undefined };
+  };
+
+function createMore(state: CoreState, record: Continuation, context: DecisionContext): Write[] {
+  const desired = state.tables.desiredLRP(record.processGuid);
+  return desired === undefined ? [] : createRows(state, desired, record.fromIndex, context);
+}
+
+/** Whatever the freshness; spares only what a later desire or scale made wanted again. */
+function stopMore(state: CoreState, record: Continuation): Write[] {
+  const desired = state.tables.desiredLRP(record.processGuid);
+  const rows = [...state.tables.rowsOfProcess(record.processGuid)].filter(
+    (row) => row.index >= record.fromIndex && !isWanted(state.tables, desired, row.index),
+  );
+  rows.sort((a, b) => a.index - b.index);
+  const writes: Write[] = [];
+  for (const row of rows) {
+    if (writes.length >= rowsPerCommand) {
+      writes.push(put("continuation", { ...record, fromIndex: row.index }));
+      break;
+    }
+    const write = stopped(row);
+    if (write !== undefined) writes.push(write);
+  }
+  return writes;
+}

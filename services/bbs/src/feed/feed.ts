@@ -1,0 +1,257 @@
+// The feed of commits: a bounded history to resume from, and watchers that each get every commit their filter meets, in order, or are
+// cut. Each commit is encoded once and shared.
+import type { Change as WireChange } from "@muster/proto/muster/v1/watch";
+import { recordCodecs, toBuffer } from "@muster/shared/codec";
+import type { CellId, Change, RecordKind } from "@muster/shared/model";
+import type { CommittedBatch } from "../journal/journal.js";
+
+export interface FeedEntry {
+  readonly sequence: bigint;
+  readonly changes: readonly FeedChange[];
+  readonly bytes: number;
+}
+
+/** One change with its wire form, encoded once. `cells` are those it names before or after. */
+export interface FeedChange {
+  readonly change: Change;
+  readonly wire: WireChange;
+  readonly cellBefore: CellId | undefined;
+  readonly cellAfter: CellId | undefined;
+}
+
+export interface WatchFilter {
+  /** Empty: all. */
+  readonly kinds: ReadonlySet<RecordKind>;
+  /** Only rows and tasks of this cell. */
+  readonly cellId: CellId | undefined;
+}
+
+/** Bounds of the history kept for resuming. */
+const maxHistoryEntries = 20_000;
+const maxHistoryBytes = 64 * 1024 * 1024;
+/** Bounds of what one watcher may have waiting before it counts as slow. */
+const maxPendingCommits = 4_096;
+const maxPendingBytes = 16 * 1024 * 1024;
+
+const cellOf = (change: Change, side: "before" | "after"): CellId | undefined => {
+  if (change.kind === "actualLRP") return change[side]?.instanceKey?.cellId;
+  if (change.kind === "task") return change[side]?.cellId;
+  return undefined;
+};
+
+/** Whether a filter can see this kind of record by cell. */
+const hasCell = (kind: RecordKind): boolean => kind === "actualLRP" || kind === "task";
+
+/** What a watcher sees of a change: itself, its removal from the filter, or nothing. */
+export function seen(entry: FeedChange, filter: WatchFilter): WireChange | undefined {
+  const { kind } = entry.change;
+  if (filter.kinds.size > 0 && !filter.kinds.has(kind)) return undefined;
+  if (filter.cellId === undefined || !hasCell(kind)) return entry.wire;
+  if (entry.cellAfter === filter.cellId) return entry.wire;
+  return entry.cellBefore === filter.cellId ? { ...entry.wire, record: undefined } : undefined;
+}
+
+function feedEntry(batch: CommittedBatch): FeedEntry {
+  const changes: FeedChange[] = [];
+  let bytes = 0;
+  for (const { change, encoded } of batch.changes) {
+    const kind = recordCodecs[change.kind].wireKind;
+    if (kind === undefined) continue;
+    const record = encoded.value === undefined ? undefined : toBuffer(encoded.value);
+    bytes += change.key.length + (record?.byteLength ?? 0) + 32;
+    changes.push({
+      change,
+      wire: { kind, key: change.key, record },
+      cellBefore: cellOf(change, "before"),
+      cellAfter: cellOf(change, "after"),
+    });
+  }
+  return { sequence: batch.head.sequence, changes, bytes };
+}
+
+export interface Delivery {
+  readonly sequence: bigint;
+  /** Empty: a progress mark. */
+  readonly changes: readonly WireChange[];
+}
+
+/** One watcher's queue. `next` gives what came, waits for more, and ends with `undefined` when it was cut. */
+export class Watcher {
+  readonly filter: WatchFilter;
+  readonly #pending: Delivery[] = [];
+  #pendingBytes = 0;
+  #cut: "slow" | "closed" | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(filter: WatchFilter) {
+    this.filter = filter;
+  }
+
+  get cut(): "slow" | "closed" | undefined {
+    return this.#cut;
+  }
+
+  offer(entry: FeedEntry): void {
+    if (this.#cut !== undefined) return;
+    const changes: WireChange[] = [];
+    let bytes = 0;
+    for (const change of entry.changes) {
+      const wire = seen(change, this.filter);
+      if (wire === undefined) continue;
+      changes.push(wire);
+      bytes += wire.key.length + (wire.record?.byteLength ?? 0);
+    }
+    if (changes.length === 0) return;
+    if (this.#pending.length >= maxPendingCommits || this.#pendingBytes + bytes > maxPendingBytes) {
+      this.end("slow");
+      return;
+    }
+    this.#pending.push({ sequence: entry.sequence, changes });
+    this.#pendingBytes += bytes;
+    this.#wake?.();
+  }
+
+  /** What is pending is dropped: the consumer resumes with the last token it was given. */
+  end(cut: "slow" | "closed"): void {
+    this.#cut ??= cut;
+    this.#wake?.();
+  }
+
+  /** Whether everything offered was taken. */
+  get idle(): boolean {
+    return this.#pending.length === 0 && this.#cut === undefined;
+  }
+
+  take(): Delivery | undefined {
+    const delivery = this.#cut === undefined ? this.#pending.shift() : undefined;
+    if (delivery !== undefined)
+      for (const change of delivery.changes) this.#pendingBytes -= change.key.length + (change.record?.byteLength ?? 0);
+    return delivery;
+  }
+
+  /** Resolves when there is something to take, when cut, or when `wait` settles. */
+  async more(wait: Promise<void>): Promise<void> {
+    if (this.#pending.length > 0 || this.#cut !== undefined) return;
+    await Promise.race([
+      wait,
+      new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      }),
+    ]);
+    this.#wake = undefined;
+  }
+}
+
+export class Feed {
+  readonly #history: FeedEntry[] = [];
+  /** Entries before this place in `#history` were dropped; compacted now and then. */
+  #start = 0;
+  #bytes = 0;
+  #lastSequence: bigint;
+  /** History holds every commit after this one. */
+  #reachesBackTo: bigint;
+  readonly #everywhere = new Set<Watcher>();
+  readonly #byCell = new Map<CellId, Set<Watcher>>();
+
+  constructor(sequence: bigint) {
+    this.#lastSequence = sequence;
+    this.#reachesBackTo = sequence;
+  }
+
+  get lastSequence(): bigint {
+    return this.#lastSequence;
+  }
+
+  get watchers(): number {
+    let count = this.#everywhere.size;
+    for (const set of this.#byCell.values()) count += set.size;
+    return count;
+  }
+
+  publish(batch: CommittedBatch): void {
+    const entry = feedEntry(batch);
+    this.#lastSequence = entry.sequence;
+    this.#remember(entry);
+    if (entry.changes.length === 0) return;
+    for (const watcher of this.#everywhere) watcher.offer(entry);
+    for (const watcher of this.#concerned(entry)) watcher.offer(entry);
+  }
+
+  /** Watchers by cell whose cell the commit names, or that want kinds which have no cell. */
+  #concerned(entry: FeedEntry): Set<Watcher> {
+    const concerned = new Set<Watcher>();
+    const add = (cellId: CellId | undefined): void => {
+      if (cellId !== undefined) for (const watcher of this.#byCell.get(cellId) ?? []) concerned.add(watcher);
+    };
+    let cellless = false;
+    for (const change of entry.changes) {
+      add(change.cellBefore);
+      add(change.cellAfter);
+      cellless ||= !hasCell(change.change.kind);
+    }
+    if (cellless)
+      for (const set of this.#byCell.values())
+        for (const watcher of set) if (wantsCellless(watcher.filter)) concerned.add(watcher);
+    return concerned;
+  }
+
+  #remember(entry: FeedEntry): void {
+    this.#history.push(entry);
+    this.#bytes += entry.bytes;
+    while (this.#history.length - this.#start > maxHistoryEntries || this.#bytes > maxHistoryBytes) {
+      const dropped = this.#history[this.#start];
+      if (dropped === undefined) break;
+      this.#bytes -= dropped.bytes;
+      this.#reachesBackTo = dropped.sequence;
+      this.#start += 1;
+    }
+    if (this.#start > maxHistoryEntries) {
+      this.#history.splice(0, this.#start);
+      this.#start = 0;
+    }
+  }
+
+  /** Joins after `sequence`; `undefined` when history does not reach it, or it is of the future. */
+  resume(filter: WatchFilter, sequence: bigint): Watcher | undefined {
+    if (sequence < this.#reachesBackTo || sequence > this.#lastSequence) return undefined;
+    const watcher = new Watcher(filter);
+    const behind = Number(this.#lastSequence - sequence);
+    for (const entry of this.#history.slice(Math.max(this.#start, this.#history.length - behind))) {
+      if (entry.sequence > sequence) watcher.offer(entry);
+    }
+    this.#join(watcher);
+    return watcher;
+  }
+
+  /** Joins now: takes every commit from here on. */
+  join(filter: WatchFilter): Watcher {
+    const watcher = new Watcher(filter);
+    this.#join(watcher);
+    return watcher;
+  }
+
+  #join(watcher: Watcher): void {
+    const { cellId } = watcher.filter;
+    if (cellId === undefined) this.#everywhere.add(watcher);
+    else this.#byCell.set(cellId, (this.#byCell.get(cellId) ?? new Set()).add(watcher));
+  }
+
+  leave(watcher: Watcher): void {
+    const { cellId } = watcher.filter;
+    if (cellId === undefined) {
+      this.#everywhere.delete(watcher);
+      return;
+    }
+    const set = this.#byCell.get(cellId);
+    set?.delete(watcher);
+    if (set?.size === 0) this.#byCell.delete(cellId);
+  }
+
+  close(): void {
+    for (const watcher of this.#everywhere) watcher.end("closed");
+    for (const set of this.#byCell.values()) for (const watcher of set) watcher.end("closed");
+  }
+}
+
+const wantsCellless = (filter: WatchFilter): boolean =>
+  filter.kinds.size === 0 || [...filter.kinds].some((kind) => !hasCell(kind));

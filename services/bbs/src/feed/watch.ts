@@ -1,0 +1,188 @@
+// One watch: resume from history where it reaches, else a reset and a snapshot; then commits and progress marks, until cut.
+import type { ResumeToken, WatchRequest, WatchResponse, Change as WireChange } from "@muster/proto/muster/v1/watch";
+import type { Clock } from "@muster/shared/clock";
+import { encodeRecord, kindOfWire, recordCodecs, toBuffer } from "@muster/shared/codec";
+import { BbsError } from "@muster/shared/errors";
+import { asCellId, type RecordKind, rowKeyOf } from "@muster/shared/model";
+import type { CoreState } from "../core/decision.js";
+import type { Journal } from "../journal/journal.js";
+import type { Feed, Watcher, WatchFilter } from "./feed.js";
+
+export interface WatchSource {
+  readonly journal: Journal;
+  readonly feed: Feed;
+  readonly clock: Clock;
+  /** Snapshots under way in this BBS. */
+  readonly snapshots: { count: number };
+}
+
+/** Design section 3. */
+const maxSnapshots = 4;
+const chunkBytes = 512 * 1024;
+/** An idle watcher hears from us this often: progress and cluster time. */
+const progressMs = 2_000;
+/** A snapshot whose consumer takes nothing for so long is cut. */
+export const snapshotStallMs = 5_000;
+
+const filterOf = (request: WatchRequest): WatchFilter => ({
+  kinds: new Set(request.kinds.map((kind) => kindOfWire(kind)).filter((kind): kind is RecordKind => kind !== undefined)),
+  cellId: request.cellId === "" ? undefined : asCellId(request.cellId),
+});
+
+type Message = NonNullable<WatchResponse["message"]>;
+
+/** @throws BbsError ResourceExhausted when too many snapshots are under way, or when the consumer fell behind. */
+export async function* watch(
+  source: WatchSource,
+  request: WatchRequest,
+  signal: AbortSignal,
+): AsyncGenerator<WatchResponse, void, undefined> {
+  const filter = filterOf(request);
+  const { journal, feed } = source;
+  const say = (message: Message): WatchResponse => ({
+    message,
+    clusterTimeMs: BigInt(Math.round(journal.nowMs())),
+    leaderEpoch: journal.head.leaderEpoch,
+  });
+  const token = (sequence: bigint): ResumeToken => ({ incarnation: journal.head.incarnation, sequence });
+  let watcher = resumed(source, filter, request.after);
+  let fromSequence = request.after?.sequence ?? 0n;
+  try {
+    if (watcher === undefined) {
+      if (request.after !== undefined) yield say({ $case: "reset", value: { reason: resetReason(source, request.after) } });
+      const snapshot = await takeSnapshot(source, filter);
+      watcher = snapshot.watcher;
+      try {
+        for (const changes of snapshot.chunks()) yield say({ $case: "snapshot", value: { changes } });
+      } finally {
+        source.snapshots.count -= 1;
+      }
+      fromSequence = snapshot.sequence;
+      yield say({ $case: "synced", value: { token: token(fromSequence) } });
+    } else {
+      // The leadership is confirmed before a word is said, also to one who resumes.
+      await journal.read(() => undefined);
+      yield say({ $case: "progress", value: { token: request.after } });
+    }
+    yield* follow(source, watcher, fromSequence, say, token, signal);
+  } finally {
+    if (watcher !== undefined) feed.leave(watcher);
+  }
+}
+
+const resumed = ({ journal, feed }: WatchSource, filter: WatchFilter, after: ResumeToken | undefined): Watcher | undefined =>
+  after === undefined || after.incarnation !== journal.head.incarnation ? undefined : feed.resume(filter, after.sequence);
+
+const resetReason = ({ journal, feed }: WatchSource, after: ResumeToken): string => {
+  if (after.incarnation !== journal.head.incarnation) return "the store is another incarnation";
+  return after.sequence > feed.lastSequence ? "the token is of the future" : "history does not reach back so far";
+};
+
+interface Snapshot {
+  readonly sequence: bigint;
+  readonly watcher: Watcher;
+  readonly chunks: () => Iterable<WireChange[]>;
+}
+
+/** Collects references in one tick (records are immutable), joins the feed in the same tick, and waits until all of it is durable. */
+async function takeSnapshot(source: WatchSource, filter: WatchFilter): Promise<Snapshot> {
+  if (source.snapshots.count >= maxSnapshots)
+    throw new BbsError("ResourceExhausted", "too many snapshots are under way; try again");
+  source.snapshots.count += 1;
+  let watcher: Watcher | undefined;
+  try {
+    const { reply, sequence } = await source.journal.readSealed((state) => {
+      watcher = source.feed.join(filter);
+      return matching(state, filter);
+    });
+    if (watcher === undefined) throw new BbsError("Unavailable", "the feed is closed");
+    return { sequence, watcher, chunks: () => chunksOf(reply) };
+  } catch (error) {
+    source.snapshots.count -= 1;
+    if (watcher !== undefined) source.feed.leave(watcher);
+    throw error;
+  }
+}
+
+interface Picked {
+  readonly kind: RecordKind;
+  readonly key: string;
+  readonly record: unknown;
+}
+
+function matching(state: CoreState, filter: WatchFilter): Picked[] {
+  const picked: Picked[] = [];
+  const { tables } = state;
+  for (const kind of Object.keys(recordCodecs) as RecordKind[]) {
+    if (recordCodecs[kind].wireKind === undefined || (filter.kinds.size > 0 && !filter.kinds.has(kind))) continue;
+    if (filter.cellId !== undefined && kind === "actualLRP") {
+      for (const row of tables.rowsOnCell(filter.cellId)) picked.push({ kind, key: rowKeyOf(row), record: row });
+    } else if (filter.cellId !== undefined && kind === "task") {
+      for (const task of tables.tasksOnCell(filter.cellId)) picked.push({ kind, key: task.taskGuid, record: task });
+    } else for (const [key, record] of tables.all(kind)) picked.push({ kind, key, record });
+  }
+  return picked;
+}
+
+function* chunksOf(picked: readonly Picked[]): Iterable<WireChange[]> {
+  let chunk: WireChange[] = [];
+  let bytes = 0;
+  for (const { kind, key, record } of picked) {
+    const wireKind = recordCodecs[kind].wireKind;
+    if (wireKind === undefined) continue;
+    const encoded = toBuffer(encodeRecord(kind, record as never));
+    if (bytes + encoded.byteLength > chunkBytes && chunk.length > 0) {
+      yield chunk;
+      chunk = [];
+      bytes = 0;
+    }
+    chunk.push({ kind: wireKind, key, record: encoded });
+    bytes += encoded.byteLength + key.length;
+  }
+  if (chunk.length > 0) yield chunk;
+}
+
+async function* follow(
+  source: WatchSource,
+  watcher: Watcher,
+  fromSequence: bigint,
+  say: (message: Message) => WatchResponse,
+  token: (sequence: bigint) => ResumeToken,
+  signal: AbortSignal,
+): AsyncGenerator<WatchResponse, void, undefined> {
+  while (!signal.aborted) {
+    const delivery = watcher.take();
+    if (delivery !== undefined) {
+      // Commits that were under way when the snapshot was taken are part of it.
+      if (delivery.sequence <= fromSequence) continue;
+      yield say({ $case: "commit", value: { token: token(delivery.sequence), changes: [...delivery.changes] } });
+      continue;
+    }
+    if (watcher.cut === "slow") throw new BbsError("ResourceExhausted", "the watch fell behind; resume with the last token");
+    if (watcher.cut === "closed") throw new BbsError("Unavailable", "this BBS stops serving; resume at the next");
+    const quiet = await waited(source.clock, watcher, signal);
+    if (quiet) {
+      // Nothing pending: everything up to the last commit was delivered or does not match.
+      await source.journal.read(() => undefined);
+      if (watcher.idle) yield say({ $case: "progress", value: { token: token(source.feed.lastSequence) } });
+    }
+  }
+}
+
+/** Waits for work; true when nothing came for the progress interval. */
+async function waited(clock: Clock, watcher: Watcher, signal: AbortSignal): Promise<boolean> {
+  let quiet = false;
+  const timer = new AbortController();
+  const stop = (): void => timer.abort();
+  signal.addEventListener("abort", stop, { once: true });
+  const pause = clock.sleep(progressMs, timer.signal).then(
+    () => {
+      quiet = true;
+    },
+    () => undefined,
+  );
+  await watcher.more(pause);
+  timer.abort();
+  signal.removeEventListener("abort", stop);
+  return quiet;
+}

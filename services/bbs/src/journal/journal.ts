@@ -1,0 +1,384 @@
+// The journal: decides one command at a time in memory, commits in groups, and releases every reply only when what it rests on is
+// durable and the leadership was seen to hold after the request arrived (design section 3).
+import type { Clock, Entropy } from "@muster/shared/clock";
+import { BbsError, invariant } from "@muster/shared/errors";
+import type { Log } from "@muster/shared/log";
+import { asEpochMs, type EpochMs, type Write } from "@muster/shared/model";
+import type { Head, Leadership, StoreBatch, StoreDriver } from "@muster/store";
+import { type Command, type CoreState, type DecisionContext, maxCommandRecords } from "../core/decision.js";
+import { Batch, encodeWrite, requireCommandSize, type Waiter } from "./batch.js";
+
+export interface CommittedBatch {
+  readonly head: Head;
+  readonly changes: Batch["changes"];
+}
+
+export interface JournalMetrics {
+  committed(writes: number, durationMs: number): void;
+  resent(): void;
+}
+
+export interface JournalOptions {
+  readonly store: StoreDriver;
+  readonly leadership: Leadership;
+  readonly head: Head;
+  readonly state: CoreState;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly log: Log;
+  readonly secrets: Pick<DecisionContext, "open" | "seal">;
+  readonly metrics: JournalMetrics;
+  /** Called for every commit, in order, before the replies that rest on it are released. */
+  readonly onCommitted: (batch: CommittedBatch) => void;
+  /** The leadership is lost: serve nothing any more. */
+  readonly onFenced: (cause: BbsError) => void;
+  /** The store refused for good: the tables must be loaded anew. */
+  readonly onRefused: (cause: BbsError) => void;
+}
+
+/** Unsettled for longer than this, the store counts as away. */
+const stalledMs = 1_000;
+/** Bounds of what may wait: commands beyond it are refused before they are decided. */
+const maxWaiting = 20_000;
+const maxWaitingBytes = 64 * 1024 * 1024;
+/** Between resends of a batch of unknown outcome. */
+const resendMs = { first: 20, most: 500 };
+
+const storeAway = (): BbsError => new BbsError("Unavailable", "the store does not answer; nothing was admitted");
+const unsettled = (): BbsError => new BbsError("OutcomeUnknown", "the store does not answer; outcome unknown");
+
+export class Journal {
+  readonly #options: JournalOptions;
+  readonly #queue: Batch[] = [];
+  #head: Head;
+  /** The batch being committed, if any. */
+  #inFlight: Batch | undefined;
+  #inFlightSinceMs = 0;
+  #pumping = false;
+  #closed: BbsError | undefined;
+  #waiting = 0;
+  #waitingBytes = 0;
+  #confirming: Promise<void> | undefined;
+  #confirmWaiters: Waiter[] = [];
+  readonly #startedAtMs: number;
+  readonly #startTimeMs: number;
+  #cancelStallTimer: (() => void) | undefined;
+
+  constructor(options: JournalOptions) {
+    this.#options = options;
+    this.#head = options.head;
+    this.#startedAtMs = options.clock.elapsedMs();
+    // T1: cluster time starts at max(persisted, wall clock) and moves by monotonic time only.
+    this.#startTimeMs = Math.max(options.head.clusterTimeMs, options.clock.nowMs());
+    options.leadership.lost.addEventListener("abort", () => this.#fence(new BbsError("Unavailable", "the leadership was lost")), {
+      once: true,
+    });
+  }
+
+  nowMs(): EpochMs {
+    return asEpochMs(this.#startTimeMs + (this.#options.clock.elapsedMs() - this.#startedAtMs));
+  }
+
+  /** The last committed head. */
+  get head(): Head {
+    return this.#head;
+  }
+
+  /** Whether the store has been answering. */
+  get stalled(): boolean {
+    return this.#inFlight !== undefined && this.#options.clock.elapsedMs() - this.#inFlightSinceMs > stalledMs;
+  }
+
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Decides `command` now and resolves with its reply once that is safe. @throws BbsError, the command's refusal included */
+  submit<Reply>(command: Command<Reply>): Promise<Reply> {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) return Promise.reject(refusal);
+    let reply: Reply;
+    try {
+      const decision = command(this.#options.state, this.#context());
+      if (decision.writes.length > 0) return this.#append(decision.writes, decision.reply);
+      reply = decision.reply;
+    } catch (error) {
+      // A refusal is a reply like any other: it may rest on what is not durable yet.
+      return this.#released(() => {
+        throw error;
+      });
+    }
+    return this.#released(() => reply);
+  }
+
+  /** Reads at one instant; resolves once what was read is durable and the leadership confirmed. */
+  read<Reply>(read: (state: CoreState, nowMs: EpochMs) => Reply): Promise<Reply> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    if (this.stalled) return Promise.reject(storeAway());
+    let reply: Reply;
+    try {
+      reply = read(this.#options.state, this.nowMs());
+    } catch (error) {
+      return this.#released(() => {
+        throw error;
+      });
+    }
+    return this.#released(() => reply);
+  }
+
+  /**
+   * Reads at one instant that is exactly the end of a commit: what is decided later goes into later commits. For snapshots.
+   * Resolves with the sequence of that commit.
+   */
+  readSealed<Reply>(read: (state: CoreState) => Reply): Promise<{ readonly reply: Reply; readonly sequence: bigint }> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    for (const batch of this.#queue) batch.sealed = true;
+    const ahead = BigInt(this.#queue.length + (this.#inFlight === undefined ? 0 : 1));
+    const sequence = this.#head.sequence + ahead;
+    const reply = read(this.#options.state);
+    return this.#released(() => ({ reply, sequence }));
+  }
+
+  /** Ends the journal: what waits fails with `cause`, what is being committed has an unknown outcome. */
+  close(cause: BbsError): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = cause;
+    this.#cancelStallTimer?.();
+    for (const batch of this.#queue.splice(0)) batch.settle(cause);
+    this.#inFlight?.settle(unsettled());
+    for (const waiter of this.#confirmWaiters.splice(0)) waiter(cause);
+  }
+
+  /** Resolves when nothing waits to be committed; for an orderly end. */
+  async drained(): Promise<void> {
+    while (this.#closed === undefined && (this.#queue.length > 0 || this.#inFlight !== undefined)) {
+      const last = this.#queue.at(-1) ?? this.#inFlight;
+      await new Promise<void>((resolve) => last?.waiters.push(() => resolve()));
+    }
+  }
+
+  #refusal(): BbsError | undefined {
+    if (this.#closed !== undefined) return this.#closed;
+    if (this.stalled) return storeAway();
+    if (this.#waiting >= maxWaiting || this.#waitingBytes >= maxWaitingBytes) {
+      return new BbsError("ResourceExhausted", "too many calls wait for the store; try again later", { waiting: this.#waiting });
+    }
+    return undefined;
+  }
+
+  #context(): DecisionContext {
+    return { nowMs: this.nowMs(), guid: () => this.#options.entropy.guid(), ...this.#options.secrets };
+  }
+
+  #append<Reply>(writes: readonly Write[], reply: Reply): Promise<Reply> {
+    invariant(writes.length <= maxCommandRecords, "a command wrote more than 100 records");
+    const encoded = writes.map(encodeWrite);
+    let bytes: number;
+    try {
+      bytes = requireCommandSize(encoded);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const batch = this.#batchFor(encoded.length, bytes);
+    writes.forEach((write, at) => {
+      const change = this.#options.state.tables.apply(write);
+      const bytesOf = encoded[at];
+      if (bytesOf !== undefined) batch.add(change, bytesOf);
+    });
+    this.#waitingBytes += bytes;
+    const released = this.#waitFor(
+      batch,
+      () => reply,
+      () => {
+        this.#waitingBytes -= bytes;
+      },
+    );
+    void this.#pump();
+    return released;
+  }
+
+  #batchFor(writes: number, bytes: number): Batch {
+    const last = this.#queue.at(-1);
+    if (last?.hasRoom(writes, bytes)) return last;
+    const batch = new Batch();
+    this.#queue.push(batch);
+    return batch;
+  }
+
+  #waitFor<Reply>(target: Batch, make: () => Reply, settled: () => void = () => undefined): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      this.#waiting += 1;
+      target.waiters.push((error) => {
+        this.#waiting -= 1;
+        settled();
+        if (error !== undefined) reject(error);
+        else {
+          try {
+            resolve(make());
+          } catch (refusal) {
+            reject(refusal);
+          }
+        }
+      });
+    });
+  }
+
+  /** Releases a reply that writes nothing: with a batch not yet sent, else after a confirmation that starts now or later. */
+  #released<Reply>(make: () => Reply): Promise<Reply> {
+    const gathering = this.#queue.at(-1);
+    if (gathering !== undefined) return this.#waitFor(gathering, make);
+    return new Promise((resolve, reject) => {
+      this.#waiting += 1;
+      this.#confirmWaiters.push((error) => {
+        this.#waiting -= 1;
+        if (error !== undefined) {
+          reject(error);
+          return;
+        }
+        try {
+          resolve(make());
+        } catch (refusal) {
+          reject(refusal);
+        }
+      });
+      this.#confirm();
+    });
+  }
+
+  /** One confirmation at a time, shared by all who waited when it started; after a commit in flight, which they rest on too. */
+  #confirm(): void {
+    if (this.#confirming !== undefined) return;
+    this.#confirming = this.#confirmOnce().finally(() => {
+      this.#confirming = undefined;
+      if (this.#confirmWaiters.length > 0 && this.#closed === undefined) this.#confirm();
+    });
+  }
+
+  async #confirmOnce(): Promise<void> {
+    // Those who come in this same tick share the confirmation.
+    await Promise.resolve();
+    const rest = this.#inFlight;
+    const waiters = this.#confirmWaiters.splice(0);
+    const settle = (error: BbsError | undefined): void => {
+      for (const waiter of waiters) waiter(error);
+    };
+    const committed = rest === undefined ? undefined : new Promise<BbsError | undefined>((resolve) => rest.waiters.push(resolve));
+    try {
+      const holds = await this.#bounded(this.#options.store.confirm(this.#options.leadership));
+      if (!holds) {
+        this.#fence(new BbsError("Unavailable", "the leadership was lost"));
+        settle(this.#closed);
+        return;
+      }
+      settle(await committed);
+    } catch (cause) {
+      settle(this.#closed ?? new BbsError("Unavailable", "the store does not answer", {}, cause));
+    }
+  }
+
+  /** A confirmation that takes longer than the stall bound is given up; reads cost nothing to repeat. */
+  #bounded(confirmed: Promise<boolean>): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#options.clock.after(stalledMs, () => reject(new BbsError("Timeout", "confirmation timed out")));
+      confirmed.then(
+        (holds) => {
+          cancel();
+          resolve(holds);
+        },
+        (error: unknown) => {
+          cancel();
+          reject(error instanceof Error ? error : new Error(String(error)));
+        },
+      );
+    });
+  }
+
+  async #pump(): Promise<void> {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    // Commands decided in this same tick share the commit.
+    await Promise.resolve();
+    for (let batch = this.#queue.shift(); batch; batch = this.#queue.shift()) {
+      await this.#commit(batch);
+      if (this.#closed !== undefined) break;
+    }
+    this.#pumping = false;
+  }
+
+  async #commit(batch: Batch): Promise<void> {
+    const { clock, entropy, metrics } = this.#options;
+    this.#inFlight = batch;
+    this.#inFlightSinceMs = clock.elapsedMs();
+    this.#watchStall(batch);
+    const storeBatch: StoreBatch = {
+      writes: [...batch.writes.values()].map(({ key, value }) => ({ key, value })),
+      from: this.#head,
+      to: {
+        ...this.#head,
+        sequence: this.#head.sequence + 1n,
+        batchId: entropy.guid(),
+        clusterTimeMs: Math.max(this.#head.clusterTimeMs, this.nowMs()),
+      },
+    };
+    const outcome = await this.#settleCommit(storeBatch);
+    this.#cancelStallTimer?.();
+    this.#inFlight = undefined;
+    if (outcome !== "committed") {
+      batch.settle(outcome);
+      return;
+    }
+    this.#head = storeBatch.to;
+    metrics.committed(storeBatch.writes.length, clock.elapsedMs() - this.#inFlightSinceMs);
+    this.#options.onCommitted({ head: storeBatch.to, changes: batch.changes });
+    batch.settle(undefined);
+  }
+
+  /** Resends the very same bytes until the head shows them, the fence is lost, or the store refuses. */
+  async #settleCommit(storeBatch: StoreBatch): Promise<"committed" | BbsError> {
+    const { store, leadership, clock, log, metrics } = this.#options;
+    for (let attempt = 1; ; attempt += 1) {
+      if (this.#closed !== undefined) return unsettled();
+      const result = await store.commit(storeBatch, leadership);
+      if (result.ok) return "committed";
+      if (result.why === "fenced") {
+        const cause = new BbsError("Unavailable", "another BBS leads now; outcome unknown");
+        this.#fence(cause);
+        return unsettled();
+      }
+      if (result.why === "refused") {
+        const cause = new BbsError(
+          "Unavailable",
+          `the store refused the write (${result.reason})`,
+          { reason: result.reason },
+          result.cause,
+        );
+        this.#refuse(cause);
+        return cause;
+      }
+      const retryMs = Math.min(resendMs.most, resendMs.first * 2 ** Math.min(attempt - 1, 8));
+      log.warn({ err: result.cause, attempt, retry_ms: retryMs }, "commit outcome unknown, resending");
+      metrics.resent();
+      await clock.sleep(retryMs, leadership.lost).catch(() => undefined);
+    }
+  }
+
+  /** After 1 s those who wait are told that the outcome is unknown; the batch itself goes on. */
+  #watchStall(batch: Batch): void {
+    this.#cancelStallTimer = this.#options.clock.after(stalledMs + 1, () => {
+      batch.settle(unsettled());
+      for (const waiting of this.#queue) waiting.settle(unsettled());
+    });
+  }
+
+  #fence(cause: BbsError): void {
+    if (this.#closed !== undefined) return;
+    this.close(cause);
+    this.#options.onFenced(cause);
+  }
+
+  #refuse(cause: BbsError): void {
+    if (this.#closed !== undefined) return;
+    this.close(cause);
+    this.#options.onRefused(cause);
+  }
+}

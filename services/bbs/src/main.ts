@@ -1,0 +1,63 @@
+// The BBS process: campaigns, serves while it leads, and ends when it no longer may.
+import { systemClock, systemEntropy } from "@muster/shared/clock";
+import { loadConfig, maskSecrets } from "@muster/shared/config";
+import { LostLeadershipError, runService, type ServiceContext } from "@muster/shared/lifecycle";
+import { createLog } from "@muster/shared/log";
+import { createRegistry, type Health, startMetricsServer } from "@muster/shared/metrics";
+import { serveGrpc } from "@muster/shared/rpc";
+import { readTls } from "@muster/shared/tls";
+import { ActiveBbs } from "./active/active-bbs.js";
+import { registerServices } from "./api/grpc.js";
+import { bbsConfig } from "./config.js";
+import { bbsMetrics } from "./metrics.js";
+import { createSealer } from "./secrets/index.js";
+import { openStore } from "./store.js";
+
+/** Calls under way get this long to end when the process stops. */
+const graceMs = 2_000;
+
+async function main({ signal, log }: ServiceContext): Promise<void> {
+  log.level = config.log_level;
+  log.info({ config: maskSecrets(config) }, "bbs starting");
+  const registry = createRegistry(config.name);
+  const metrics = bbsMetrics(registry);
+  let health: Health = { ok: true, state: "standby" };
+  const metricsServer = await startMetricsServer(config.metrics_address, registry, () => health);
+  const sealer = createSealer({
+    keys: Object.entries(config.encryption_keys).map(([label, passphrase]) => ({ label, passphrase })),
+    activeLabel: config.active_key_label,
+  });
+  await using store = await openStore(config.store, log);
+  const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal);
+  health = { ok: true, state: "loading" };
+  let lose: (cause: Error) => void = () => undefined;
+  const lost = new Promise<never>((_resolve, reject) => {
+    lose = reject;
+  });
+  const active = await ActiveBbs.start({
+    store,
+    leadership,
+    clock: systemClock,
+    entropy: systemEntropy,
+    log,
+    secrets: sealer,
+    metrics,
+    presenceTtlMs: config.presence_ttl_ms,
+    onLost: (cause) => lose(new LostLeadershipError(cause.message, { cause })),
+  });
+  metrics.follow(active);
+  const serve = { log, elapsedMs: () => systemClock.elapsedMs(), observe: metrics.called };
+  const server = await serveGrpc(config.grpc_address, readTls(config.tls), (grpc) => registerServices(grpc, active, serve));
+  health = { ok: true, state: "active" };
+  log.info({ address: config.grpc_address }, "bbs ready");
+  const stopped = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  await Promise.race([stopped, lost]);
+  // What was admitted is committed and answered; then the leadership goes, so that a standby need not wait for its TTL.
+  await active.drain();
+  await server.close(graceMs);
+  await leadership.resign();
+  await metricsServer.close();
+}
+
+const config = loadConfig(bbsConfig);
+runService(createLog(config.name, config.log_level), main);
