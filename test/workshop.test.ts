@@ -15,18 +15,19 @@ const script = async (name: string): Promise<Bootstrap> => (await import(path.jo
 
 const containers = ["runc", "conmon", "containernetworking-plugins", "e2fsprogs", "iptables", "iproute2"];
 const image = ["skopeo", "umoci"];
+const pulls = [...image, "ca-certificates"];
 const demo = ["docker-registry", "busybox-static"];
 
 describe("what npm start needs of the system", () => {
   it.each([
-    ["", [...containers, ...image, ...demo]],
-    ["--no-demo", [...containers, ...image]],
-    ["--no-demo --demo", [...containers, ...image, ...demo]],
-    ["--runtime runc --cells 3", [...containers, ...image, ...demo]],
+    ["", [...containers, ...pulls, ...demo]],
+    ["--no-demo", [...containers, ...pulls]],
+    ["--no-demo --demo", [...containers, ...pulls, ...demo]],
+    ["--runtime runc --cells 3", [...containers, ...pulls, ...demo]],
     ["--runtime simulated", [...image, ...demo]],
     ["--runtime=simulated --no-demo", []],
-    ["--runtime=simulated --runtime runc --no-demo", [...containers, ...image]],
-    ["--home --runtime --no-demo", [...containers, ...image]],
+    ["--runtime=simulated --runtime runc --no-demo", [...containers, ...pulls]],
+    ["--home --runtime --no-demo", [...containers, ...pulls]],
     ["--help", []],
   ])("flags %j", async (flags, packages) => {
     const { neededFor } = await script("system-packages.mjs");

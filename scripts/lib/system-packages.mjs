@@ -27,6 +27,7 @@ function program(name) {
 }
 
 const cniFolders = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
+const trustStores = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 const libraryFolders = () => ["/usr/lib64", ...readdirSync("/usr/lib").map((name) => `/usr/lib/${name}`)];
 // A busybox that needs libraries would not run in the demo's otherwise empty image, so on Debian only the static package counts.
 const staticBusybox = () =>
@@ -42,6 +43,10 @@ const packages = {
   e2fsprogs: { brings: "mkfs.ext4", found: () => program("mkfs.ext4") },
   iptables: { brings: "iptables", found: () => program("iptables") },
   iproute2: { brings: "ip", found: () => program("ip") },
+  "ca-certificates": {
+    brings: "the certificates of public registries",
+    found: () => trustStores.some((file) => existsSync(file)),
+  },
   "docker-registry": { brings: "docker-registry", found: () => program("docker-registry") },
   "busybox-static": { brings: "a statically linked busybox", found: staticBusybox },
   "etcd-server": { brings: "etcd", found: () => program("etcd") },
@@ -50,7 +55,17 @@ const packages = {
   prometheus: { brings: "prometheus", found: () => program("prometheus") },
   procps: { brings: "ps and pgrep", found: () => program("pgrep") },
 };
-const containers = ["runc", "conmon", "containernetworking-plugins", "e2fsprogs", "iptables", "iproute2", "skopeo", "umoci"];
+const containers = [
+  "runc",
+  "conmon",
+  "containernetworking-plugins",
+  "e2fsprogs",
+  "iptables",
+  "iproute2",
+  "skopeo",
+  "umoci",
+  "ca-certificates",
+];
 const demo = ["skopeo", "umoci", "docker-registry", "busybox-static"];
 const tests = ["etcd-server", "debootstrap", "libfaketime", "prometheus", "procps"];
 
