@@ -96,12 +96,15 @@ export async function ensureSystemPackages(needed) {
 
 const describe = (names) => names.map((name) => `${name} (${packages[name].brings})`).join(", ");
 
+const isDebian = () =>
+  program("apt-get") && existsSync("/etc/os-release") && /\b(debian|ubuntu)\b/.test(readFileSync("/etc/os-release", "utf8"));
+
 function whyNotByOurselves(names) {
   const command = `apt-get install --no-install-recommends ${names.join(" ")}`;
   if (process.platform !== "linux") {
     return `containers need Linux. Use a Debian or Ubuntu machine, or run without containers: npm start -- --runtime simulated --no-demo`;
   }
-  if (!program("apt-get") || !/\b(debian|ubuntu)\b/.test(readFileSync("/etc/os-release", "utf8"))) {
+  if (!isDebian()) {
     const manager = ["dnf", "zypper", "pacman", "apk"].find(program);
     return (
       `missing on this machine: ${describe(names)}. Muster installs them by itself on Debian and Ubuntu only (${command}); here, ` +
