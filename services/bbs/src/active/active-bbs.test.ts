@@ -1,0 +1,300 @@
+// The active BBS on the memory store: replies wait for durability, a deposed leader answers nothing, watches miss nothing.
+import { DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
+import type { ReportResponse } from "@muster/proto/muster/v1/report";
+import { ContainerState } from "@muster/proto/muster/v1/report";
+import type { WatchResponse } from "@muster/proto/muster/v1/watch";
+import { type FakeClock, fakeClock, seededEntropy } from "@muster/shared/clock";
+import { isBbsError } from "@muster/shared/errors";
+import { silentLog } from "@muster/shared/log";
+import { Mirror } from "@muster/shared/mirror";
+import { asCellId, asProcessGuid } from "@muster/shared/model";
+import { type MemoryFaults, type MemoryStore, memoryStore, openMemoryStore } from "@muster/store/memory";
+import { afterEach, describe, expect, it } from "vitest";
+import { desireLRP, removeDesiredLRP } from "../core/desired-lrp.js";
+import { watch } from "../feed/watch.js";
+import { ActiveBbs } from "./active-bbs.js";
+
+const plain = { seal: (bytes: Uint8Array) => bytes, open: (bytes: Uint8Array) => bytes };
+const message = (processGuid: string, instances = 1): WireDesiredLRP =>
+  WireDesiredLRP.fromPartial({ processGuid, domain: "d", rootFs: "preloaded:busybox", instances });
+
+interface Started {
+  readonly active: ActiveBbs;
+  readonly lost: () => string | undefined;
+}
+
+const opened: ActiveBbs[] = [];
+afterEach(() => {
+  for (const active of opened.splice(0)) active.close(new Error("test over") as never);
+});
+
+async function lead(world: MemoryStore, clock: FakeClock, faults: MemoryFaults = {}, seed = "one"): Promise<Started> {
+  const store = await openMemoryStore(world, { clock, faults });
+  const leadership = await store.campaign("bbs", seed, 10_000, new AbortController().signal);
+  let lost: string | undefined;
+  const active = await ActiveBbs.start({
+    store,
+    leadership,
+    clock,
+    entropy: seededEntropy(seed),
+    log: silentLog(),
+    secrets: plain,
+    metrics: { committed: () => undefined, resent: () => undefined },
+    presenceTtlMs: 5_000,
+    onLost: (cause) => {
+      lost = cause.message;
+    },
+  });
+  opened.push(active);
+  return { active, lost: () => lost };
+}
+
+const outcome = async (promise: Promise<unknown>): Promise<string> => {
+  try {
+    await promise;
+    return "ok";
+  } catch (error) {
+    return isBbsError(error) ? error.code : String(error);
+  }
+};
+
+/** Whether a promise has settled by now. */
+async function settled(promise: Promise<unknown>): Promise<boolean> {
+  let done = false;
+  promise.then(
+    () => {
+      done = true;
+    },
+    () => {
+      done = true;
+    },
+  );
+  await new Promise((resolve) => setImmediate(resolve));
+  return done;
+}
+
+describe("replies", () => {
+  it("a reply waits for the commit, and a read waits for what it saw", async () => {
+    const clock = fakeClock();
+    const faults: MemoryFaults = {};
+    const { active } = await lead(memoryStore(clock), clock, faults);
+    faults.latencyMs = 50;
+    const written = active.journal.submit(desireLRP(message("p")));
+    const read = active.journal.read((state) => state.tables.desiredLRPs.size);
+    const repeated = outcome(active.journal.submit(desireLRP(message("p"))));
+    expect([await settled(written), await settled(read), await settled(repeated)]).toEqual([false, false, false]);
+    await clock.advance(200);
+    expect(await read).toBe(1);
+    expect(await repeated).toBe("ResourceExists");
+    await written;
+  });
+
+  it("an unknown outcome is settled by resending, and written once", async () => {
+    const clock = fakeClock();
+    const world = memoryStore(clock);
+    const faults: MemoryFaults = {};
+    const { active } = await lead(world, clock, faults);
+    let asked = 0;
+    faults.onCommit = () => {
+      asked += 1;
+      return asked === 1 ? { kind: "unknown", arrives: "now" } : asked === 2 ? { kind: "unknown", arrives: "never" } : undefined;
+    };
+    const before = active.journal.head.sequence;
+    const written = outcome(active.journal.submit(desireLRP(message("p"))));
+    await clock.advance(500);
+    expect(await written).toBe("ok");
+    expect(active.journal.head.sequence).toBe(before + 1n);
+  });
+
+  it("a store that is away: admitted calls end as outcome unknown, later ones are not admitted, and what was admitted still lands", async () => {
+    const clock = fakeClock();
+    const world = memoryStore(clock);
+    const faults: MemoryFaults = {};
+    const { active } = await lead(world, clock, faults);
+    faults.onCommit = () => ({ kind: "unknown", arrives: "never" });
+    const admitted = outcome(active.journal.submit(desireLRP(message("early"))));
+    await clock.advance(1_100);
+    expect(await admitted).toBe("OutcomeUnknown");
+    expect(await outcome(active.journal.submit(desireLRP(message("late"))))).toBe("Unavailable");
+    delete faults.onCommit;
+    await clock.advance(1_000);
+    expect(await active.journal.read((state) => [...state.tables.desiredLRPs.keys()])).toEqual(["early"]);
+  });
+
+  it("a deposed leader answers nothing and ends", async () => {
+    const clock = fakeClock();
+    const world = memoryStore(clock);
+    const faults: MemoryFaults = {};
+    const first = await lead(world, clock, faults);
+    await first.active.journal.submit(desireLRP(message("p")));
+    faults.cutOff = true;
+    const read = outcome(first.active.journal.read((state) => state.tables.desiredLRPs.size));
+    const election = lead(world, clock, {}, "two");
+    await clock.advance(11_000);
+    const second = await election;
+    expect(await second.active.journal.read((state) => [...state.tables.desiredLRPs.keys()])).toEqual(["p"]);
+    expect(await read).toBe("Unavailable");
+    faults.cutOff = false;
+    expect(await outcome(first.active.journal.submit(removeDesiredLRP(asProcessGuid("p"))))).not.toBe("ok");
+    await clock.advance(2_000);
+    expect(first.lost()).toBeDefined();
+    expect(await second.active.journal.read((state) => state.tables.desiredLRPs.size)).toBe(1);
+  });
+
+  it("a new leader goes on with a continuation, and cluster time never goes back", async () => {
+    const clock = fakeClock();
+    const world = memoryStore(clock);
+    const faults: MemoryFaults = {};
+    const first = await lead(world, clock, faults);
+    const desired = first.active.journal.submit(desireLRP(message("p", 1_000)));
+    await desired;
+    const before = first.active.journal.nowMs();
+    clock.jumpWall(-3_600_000);
+    faults.cutOff = true;
+    const election = lead(world, clock, {}, "two");
+    await clock.advance(11_000);
+    const second = await election;
+    expect(second.active.journal.nowMs()).toBeGreaterThanOrEqual(before);
+    await clock.advance(1_000);
+    expect(await second.active.journal.read((state) => state.tables.actualLRPs.size)).toBe(1_000);
+  });
+});
+
+describe("watch", () => {
+  const follow = (mirror: Mirror, signal: AbortSignal): Promise<void> => mirror.run(signal).catch(() => undefined);
+
+  it("a snapshot and what follows miss nothing, while writes go on", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    await active.journal.submit(desireLRP(message("before", 3)));
+    const stop = new AbortController();
+    const mirror = new Mirror({
+      open: (request, signal) => watch(active, request, signal),
+      kinds: ["desiredLRP", "actualLRP"],
+      clock,
+      log: silentLog(),
+    });
+    const under = active.journal.submit(desireLRP(message("under-way", 2)));
+    const running = follow(mirror, stop.signal);
+    await clock.advance(10);
+    await under;
+    await active.journal.submit(desireLRP(message("after", 150)));
+    await active.journal.submit(removeDesiredLRP(asProcessGuid("before")));
+    await clock.advance(100);
+    const truth = await active.journal.read((state) => [...state.tables.actualLRPs.keys()].sort());
+    expect(mirror.synced).toBe(true);
+    expect([...mirror.tables.actualLRPs.keys()].sort()).toEqual(truth);
+    expect(truth).toHaveLength(152);
+    stop.abort();
+    await clock.advance(10);
+    await running;
+  });
+
+  it("a token resumes where it left; one of another store, or of the future, gets a reset and a snapshot", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    await active.journal.submit(desireLRP(message("one")));
+    const token = { incarnation: active.journal.head.incarnation, sequence: active.journal.head.sequence };
+    await active.journal.submit(desireLRP(message("two")));
+    const kindsOf = async (after: typeof token, count: number): Promise<string[]> => {
+      const stop = new AbortController();
+      const said: WatchResponse[] = [];
+      for await (const response of watch(active, { after, kinds: [], cellId: "" }, stop.signal)) {
+        said.push(response);
+        if (said.length === count) break;
+      }
+      return said.map((response) => response.message?.$case ?? "none");
+    };
+    expect(await kindsOf(token, 2)).toEqual(["progress", "commit"]);
+    expect(await kindsOf({ ...token, incarnation: "other" }, 3)).toEqual(["reset", "snapshot", "synced"]);
+    expect(await kindsOf({ ...token, sequence: token.sequence + 99n }, 3)).toEqual(["reset", "snapshot", "synced"]);
+  });
+});
+
+describe("a cell's session", () => {
+  const presence = {
+    cellId: "cell-1",
+    repAddress: "127.0.0.1:1801",
+    zone: "z1",
+    capacity: { memoryMb: 1024, diskMb: 1024, containers: 10 },
+    rootfsProviders: [],
+    placementTags: [],
+    optionalPlacementTags: [],
+    repUrl: "",
+    annotations: {},
+  };
+  const hello = (owner: string) => ({
+    message: { $case: "hello" as const, value: { presence, owner, ttlMs: 5_000, evacuating: false } },
+  });
+
+  function session(active: ActiveBbs, cell = "cell-1") {
+    const said: ReportResponse[] = [];
+    const ends: string[] = [];
+    const opened = active.openSession(
+      asCellId(cell),
+      (response) => said.push(response),
+      (end) => ends.push(end.error?.code ?? end.reason),
+    );
+    return { opened, ends, words: () => said.map((response) => response.message?.$case) };
+  }
+
+  it("a silent cell loses its presence after the TTL, and a heartbeat keeps it", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    const { opened: one, ends, words } = session(active);
+    await one.receive(hello("owner"));
+    await clock.advance(4_000);
+    await one.receive({ message: { $case: "heartbeat", value: { number: 1n, presence: undefined, evacuating: undefined } } });
+    await clock.advance(4_000);
+    expect(active.state.tables.cell(asCellId("cell-1"))?.lostAtMs).toBeUndefined();
+    await clock.advance(2_000);
+    expect(active.state.tables.cell(asCellId("cell-1"))?.lostAtMs).toBeDefined();
+    expect(words()).toEqual(["welcome", "heartbeat"]);
+    expect(ends).toEqual(["Unavailable"]);
+  });
+
+  it("the newest session wins, another owner collides, a foreign certificate is refused", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    const first = session(active);
+    await first.opened.receive(hello("owner"));
+    const second = session(active);
+    await second.opened.receive(hello("owner"));
+    expect(first.ends).toEqual(["a newer session of the same cell"]);
+    const thief = session(active);
+    await thief.opened.receive(hello("thief"));
+    expect(thief.ends).toEqual(["LockCollision"]);
+    const foreign = session(active, "cell-9");
+    await foreign.opened.receive(hello("owner"));
+    expect(foreign.ends).toEqual(["PermissionDenied"]);
+    expect(second.ends).toEqual([]);
+  });
+
+  it("the inventory confirms what runs and gives back what is gone", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    await active.journal.submit(desireLRP(message("p", 2)));
+    const one = session(active);
+    await one.opened.receive(hello("owner"));
+    const keys = (index: number) => ({
+      actualLrpKey: { processGuid: "p", index, domain: "d" },
+      actualLrpInstanceKey: { instanceGuid: `i${index}`, cellId: "cell-1" },
+    });
+    const item = (id: bigint, index: number) => ({ id, ...keys(index), report: { $case: "claimed" as const, value: {} } });
+    await one.opened.receive({ message: { $case: "inventory", value: { containers: [], last: true } } });
+    await one.opened.receive({ message: { $case: "batch", value: { items: [item(1n, 0), item(2n, 1)] } } });
+    const again = session(active);
+    await again.opened.receive(hello("owner"));
+    const container = {
+      ...keys(0),
+      state: ContainerState.CONTAINER_STATE_CLAIMED,
+      actualLrpNetInfo: undefined,
+      routable: false,
+      taskGuid: "",
+    };
+    await again.opened.receive({ message: { $case: "inventory", value: { containers: [container], last: true } } });
+    expect(again.words()).toEqual(["welcome", "inventoryDecided"]);
+    const states = [0, 1].map((index) => active.state.tables.rows(asProcessGuid("p"), index).ORDINARY?.state);
+    expect(states).toEqual(["CLAIMED", "UNCLAIMED"]);
+  });
+});

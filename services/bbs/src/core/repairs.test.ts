@@ -1,0 +1,322 @@
+// Each convergence rule, judged over the truth: what it does where it holds, and that a stale repair does nothing.
+import { asCellId, asEpochMs, type Cell, put, type Write } from "@muster/shared/model";
+import { instanceRepair, namedRepair, planConvergence, type Repair } from "@muster/shared/rules";
+import { describe, expect, it } from "vitest";
+import { forgetCell, losePresence, registerPresence } from "./cells.js";
+import { decideInventoryKey } from "./inventory.js";
+import { applyRepair } from "./repairs.js";
+import {
+  claimed,
+  desired,
+  fresh,
+  processGuid,
+  row,
+  rows,
+  rowsAsWords,
+  run,
+  running,
+  stateWith,
+  t0,
+} from "./rows.test-support.js";
+
+const cell = (cellId: string, fields: Partial<Cell> = {}): Cell => ({
+  cellId: asCellId(cellId),
+  repAddress: "",
+  repUrl: "",
+  zone: "z1",
+  memoryMb: 1024,
+  diskMb: 1024,
+  containers: 10,
+  rootfsProviders: [],
+  placementTags: [],
+  optionalPlacementTags: [],
+  annotations: new Map(),
+  owner: "owner",
+  ttlMs: 5_000,
+  evacuating: false,
+  lostAtMs: undefined,
+  ...fields,
+});
+const lost = (cellId: string, agoMs: number): Write => put("cell", cell(cellId, { lostAtMs: asEpochMs(t0 - agoMs) }));
+const live = (cellId: string): Write => put("cell", cell(cellId));
+const flagOn = put("featureFlag", { name: "diego_docker", enabled: true });
+
+type Case = readonly [name: string, before: readonly Write[], repair: Repair, outcome: string, after: readonly string[]];
+
+const missing = instanceRepair("missing", processGuid, 0);
+const surplus = instanceRepair("surplus", processGuid, 0);
+const restart = instanceRepair("restart", processGuid, 0);
+const cellLost = instanceRepair("cell-lost", processGuid, 0);
+const crashedFor = (agoMs: number, crashCount = 3) =>
+  row({ state: "CRASHED", crashCount, sinceNs: ((BigInt(t0) - BigInt(agoMs)) * 1_000_000n) as never });
+
+const cases: readonly Case[] = [
+  ["missing: a wanted index gets a row", [desired()], missing, "done", ["ORDINARY UNCLAIMED"]],
+  [
+    "missing: an index that has one is stale",
+    [desired(), ...rows(running("a", "cell-1"))],
+    missing,
+    "stale",
+    ["ORDINARY RUNNING a@cell-1"],
+  ],
+  ["missing: a docker LRP wants nothing while the flag is off", [desired({ rootFs: "docker:///x" })], missing, "stale", []],
+  [
+    "surplus: an orphan in a fresh domain is marked",
+    [fresh, ...rows(running("a", "cell-1"))],
+    surplus,
+    "done",
+    ["ORDINARY RUNNING a@cell-1 stop"],
+  ],
+  [
+    "surplus: an orphan in a stale domain is left (I14)",
+    [...rows(running("a", "cell-1"))],
+    surplus,
+    "stale",
+    ["ORDINARY RUNNING a@cell-1"],
+  ],
+  ["surplus: an orphan without an instance goes", [fresh, ...rows(row())], surplus, "done", []],
+  [
+    "surplus: the flag waits for no freshness (W3)",
+    [desired({ rootFs: "docker:///x" }), ...rows(running("a", "cell-1"))],
+    surplus,
+    "done",
+    ["ORDINARY RUNNING a@cell-1 stop"],
+  ],
+  [
+    "surplus: with the flag on a docker row is wanted",
+    [flagOn, desired({ rootFs: "docker:///x" }), fresh, ...rows(running("a", "cell-1"))],
+    surplus,
+    "stale",
+    ["ORDINARY RUNNING a@cell-1"],
+  ],
+  [
+    "surplus: a suspect beyond the wanted number is marked (W3)",
+    [desired({ instances: 0 }), fresh, ...rows(running("a", "cell-1", { presence: "SUSPECT" }))],
+    instanceRepair("surplus", processGuid, 0, "SUSPECT"),
+    "done",
+    ["SUSPECT RUNNING a@cell-1 stop"],
+  ],
+  ["restart: due", [desired(), ...rows(crashedFor(30_000))], restart, "done", ["ORDINARY UNCLAIMED"]],
+  ["restart: not due yet (I12)", [desired(), ...rows(crashedFor(29_999))], restart, "not-due", ["ORDINARY CRASHED"]],
+  [
+    "restart: never after 200 crashes (I11)",
+    [desired(), ...rows(crashedFor(9_999_999, 200))],
+    restart,
+    "stale",
+    ["ORDINARY CRASHED"],
+  ],
+  [
+    "cell lost: the row becomes suspect beside a new one",
+    [desired(), lost("cell-1", 0), ...rows(running("a", "cell-1"))],
+    cellLost,
+    "done",
+    ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1"],
+  ],
+  [
+    "cell lost: a live cell's row is not touched (I27)",
+    [desired(), live("cell-1"), ...rows(running("a", "cell-1"))],
+    cellLost,
+    "stale",
+    ["ORDINARY RUNNING a@cell-1"],
+  ],
+  [
+    "cell lost: the replacement's cell too",
+    [desired(), lost("cell-2", 0), ...rows(claimed("b", "cell-2"), running("a", "cell-1", { presence: "SUSPECT" }))],
+    cellLost,
+    "done",
+    ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1"],
+  ],
+  [
+    "cell lost: a marked row keeps its mark as suspect (S3)",
+    [lost("cell-1", 0), ...rows(running("a", "cell-1", { stopMarked: true }))],
+    cellLost,
+    "done",
+    ["SUSPECT RUNNING a@cell-1 stop"],
+  ],
+  [
+    "cell lost: three of five at once are held back (C3)",
+    [
+      desired(),
+      lost("cell-1", 100),
+      lost("cell-2", 200),
+      lost("cell-3", 300),
+      live("cell-4"),
+      live("cell-5"),
+      ...rows(running("a", "cell-1")),
+    ],
+    cellLost,
+    "not-due",
+    ["ORDINARY RUNNING a@cell-1"],
+  ],
+  [
+    "cell lost: three of seven are not held back",
+    [
+      desired(),
+      lost("cell-1", 100),
+      lost("cell-2", 200),
+      lost("cell-3", 300),
+      live("cell-4"),
+      live("cell-5"),
+      live("cell-6"),
+      live("cell-7"),
+      ...rows(running("a", "cell-1")),
+    ],
+    cellLost,
+    "done",
+    ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1"],
+  ],
+  [
+    "cell lost: held back for 3 TTL at most",
+    [
+      desired(),
+      lost("cell-1", 15_000),
+      lost("cell-2", 200),
+      lost("cell-3", 300),
+      lost("cell-4", 300),
+      ...rows(running("a", "cell-1")),
+    ],
+    cellLost,
+    "done",
+    ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1"],
+  ],
+];
+
+describe("repairs", () => {
+  it.each(cases)("%s", (_name, before, repair, outcome, after) => {
+    const state = stateWith(...before);
+    expect(run(state, applyRepair(repair)).outcome).toBe(outcome);
+    expect(rowsAsWords(state)).toEqual(after);
+  });
+
+  it("a repair done twice is stale, and a carried-out plan needs no second", () => {
+    const state = stateWith(
+      desired({ instances: 2 }),
+      lost("cell-1", 0),
+      ...rows(running("a", "cell-1"), running("b", "cell-1", { index: 1 })),
+    );
+    const time = { nowMs: t0, graceUntilMs: asEpochMs(0) };
+    const plan = planConvergence(state.tables, time).repairs;
+    expect(plan.map((repair) => `${repair.rule} ${repair.index}`)).toEqual(["cell-lost 0", "cell-lost 1"]);
+    for (const repair of plan) run(state, applyRepair(repair));
+    expect(planConvergence(state.tables, time).repairs).toEqual([]);
+    expect(run(state, applyRepair(plan[0] as Repair)).outcome).toBe("stale");
+  });
+
+  it("a cell without any record is lost only after the grace of a new leader (C1)", () => {
+    const state = { ...stateWith(desired(), ...rows(running("a", "cell-1"))), graceUntilMs: asEpochMs(t0 + 15_000) };
+    expect(run(state, applyRepair(cellLost))).toEqual({ outcome: "not-due", dueInMs: 15_000 });
+    expect(run(state, applyRepair(cellLost), asEpochMs(t0 + 15_000)).outcome).toBe("done");
+  });
+
+  it("a domain goes when its time is over, and a missing cell after ten minutes when nothing names it (C2)", () => {
+    const state = stateWith(put("domain", { name: "d" as never, expiresAtMs: asEpochMs(t0) }), lost("cell-1", 600_000));
+    expect(run(state, applyRepair(namedRepair("domain-expired", "d"))).outcome).toBe("done");
+    expect(run(state, applyRepair(namedRepair("cell-gone", "cell-1"))).outcome).toBe("done");
+    expect(state.tables.domains.size + state.tables.cells.size).toBe(0);
+  });
+});
+
+describe("a cell that returns", () => {
+  const decide = (before: readonly Write[], containers: Parameters<typeof decideInventoryKey>[0]["containers"]): string[] => {
+    const state = stateWith(...before);
+    run(state, decideInventoryKey({ cellId: asCellId("cell-1"), processGuid, index: 0, containers }));
+    return rowsAsWords(state);
+  };
+  const container = (instanceGuid: string, state: "CLAIMED" | "RUNNING" | "COMPLETED" = "RUNNING") => ({
+    instanceGuid,
+    state,
+    started: undefined,
+  });
+  const suspect = running("a", "cell-1", { presence: "SUSPECT" });
+
+  it.each([
+    [
+      "before its replacement is placed: promoted",
+      [desired(), ...rows(row(), suspect)],
+      [container("a")],
+      ["ORDINARY RUNNING a@cell-1"],
+    ],
+    [
+      "while its replacement starts: promoted",
+      [desired(), ...rows(claimed("b", "cell-2"), suspect)],
+      [container("a")],
+      ["ORDINARY RUNNING a@cell-1"],
+    ],
+    [
+      "after its replacement runs: gone",
+      [desired(), ...rows(running("b", "cell-2"), suspect)],
+      [container("a")],
+      ["ORDINARY RUNNING b@cell-2"],
+    ],
+    ["without the container: the replacement stays", [desired(), ...rows(row(), suspect)], [], ["ORDINARY UNCLAIMED"]],
+    [
+      "marked: never promoted, kept until its container is gone (S3)",
+      [desired(), ...rows(row(), { ...suspect, stopMarked: true })],
+      [container("a")],
+      ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1 stop"],
+    ],
+    [
+      "marked, container gone: the row goes",
+      [desired(), ...rows(row(), { ...suspect, stopMarked: true })],
+      [],
+      ["ORDINARY UNCLAIMED"],
+    ],
+    [
+      "an ordinary row without a container is waiting again",
+      [desired(), ...rows(running("a", "cell-1"))],
+      [],
+      ["ORDINARY UNCLAIMED"],
+    ],
+    [
+      "an ordinary row with its container stays",
+      [desired(), ...rows(running("a", "cell-1"))],
+      [container("a")],
+      ["ORDINARY RUNNING a@cell-1"],
+    ],
+    [
+      "an ordinary row whose container ended waits for the report",
+      [desired(), ...rows(running("a", "cell-1"))],
+      [container("a", "COMPLETED")],
+      ["ORDINARY RUNNING a@cell-1"],
+    ],
+    ["another cell's row is not touched", [desired(), ...rows(running("b", "cell-2"))], [], ["ORDINARY RUNNING b@cell-2"]],
+  ])("%s", (_name, before, containers, after) => {
+    expect(decide(before, containers)).toEqual(after);
+  });
+
+  it("promotion keeps the instance's tag, since and crash count (I25)", () => {
+    const state = stateWith(
+      desired(),
+      ...rows(row(), { ...suspect, crashCount: 2, modificationTag: { epoch: "old", index: 7 } }),
+    );
+    run(state, decideInventoryKey({ cellId: asCellId("cell-1"), processGuid, index: 0, containers: [container("a")] }));
+    expect(state.tables.rows(processGuid, 0).ORDINARY).toMatchObject({
+      crashCount: 2,
+      modificationTag: { epoch: "old", index: 7 },
+    });
+  });
+});
+
+describe("presences", () => {
+  const content = { ...cell("cell-1") };
+  const ask = (owner: string) => registerPresence({ content, owner, ttlMs: 5_000, evacuating: false });
+
+  it("another owner collides while the presence lives, and takes over once it is lost (R6)", () => {
+    const state = stateWith();
+    run(state, ask("one"));
+    expect(() => run(state, ask("two"))).toThrow(expect.objectContaining({ code: "LockCollision" }));
+    run(state, losePresence(asCellId("cell-1"), "one"), asEpochMs(t0 + 9));
+    expect(state.tables.cell(asCellId("cell-1"))?.lostAtMs).toBe(t0 + 9);
+    run(state, ask("two"));
+    expect(state.tables.cell(asCellId("cell-1"))).toMatchObject({ owner: "two", lostAtMs: undefined });
+  });
+
+  it("forgetting is refused while the cell lives, and takes its suspect rows with it", () => {
+    const state = stateWith(live("cell-1"), desired(), ...rows(row(), running("a", "cell-1", { presence: "SUSPECT" })));
+    expect(() => run(state, forgetCell(asCellId("cell-1")))).toThrow(expect.objectContaining({ code: "ResourceConflict" }));
+    state.tables.apply(lost("cell-1", 1));
+    expect(run(state, forgetCell(asCellId("cell-1")))).toEqual({ done: true });
+    expect(rowsAsWords(state)).toEqual(["ORDINARY UNCLAIMED"]);
+    expect(state.tables.cells.size).toBe(0);
+  });
+});
