@@ -57,7 +57,7 @@ export async function startRegistry(options: TestRegistryOptions = {}): Promise<
   };
   if (options.htpasswd !== undefined) {
     await writeFile(join(dir, "htpasswd"), `${options.htpasswd}\n`);
-    config["auth"] = { htpasswd: { realm: "test", path: join(dir, "htpasswd") } };
+    config.auth = { htpasswd: { realm: "test", path: join(dir, "htpasswd") } };
   }
   // JSON is YAML too.
   await writeFile(join(dir, "registry.yml"), JSON.stringify(config));

@@ -2,7 +2,7 @@
 // when its process starts; owned by the container's user namespace, since otherwise neither `runc exec` may join it, nor sysfs be mounted,
 // nor a container's root listen below port 1024.
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Clock } from "@muster/shared/clock";
 import { type Exec, killGroup, ToolError, toolEnv } from "../tools/exec.js";
@@ -82,10 +82,4 @@ async function echoed(clock: Clock, child: ChildProcess, signal: AbortSignal): P
   } finally {
     stop();
   }
-}
-
-/** Lets both namespaces go: the kernel removes them, and the veth pair, with their last user. Idempotent. */
-export async function removeNamespaceFile(unmount: (target: string) => Promise<void>, file: string): Promise<void> {
-  await unmount(file);
-  await rm(file, { force: true });
 }

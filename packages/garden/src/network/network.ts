@@ -118,10 +118,11 @@ export class CellNetwork {
     return { containerIp, ports, opened };
   }
 
-  /** Undoes `attach`. Idempotent. */
-  async detach(handle: string): Promise<void> {
+  /** Undoes `attach`. `netns` is empty when the namespace is gone. Idempotent. */
+  async detach(handle: string, netns: string): Promise<void> {
     const { cni, firewall } = this.#opened();
-    await Promise.all([firewall.close(handle), disconnect(cni, handle, this.netnsFile(handle))]);
+    const parts = await Promise.allSettled([firewall.close(handle), disconnect(cni, handle, netns)]);
+    for (const part of parts) if (part.status === "rejected") throw part.reason;
     this.#ports.giveBack(handle);
   }
 

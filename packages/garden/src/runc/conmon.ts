@@ -1,5 +1,6 @@
 // Starts processes through conmon, which holds a process's output and exit status when this rep is gone.
 import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -87,6 +88,8 @@ export async function startUnderConmon(clock: Clock, request: ConmonRequest, sig
     cwd: "/",
   });
   const pipe = child.stdio[3] as Readable;
+  // With --sync conmon writes no pid file of its own: it is the process that was spawned.
+  if (child.pid !== undefined) writeFileSync(conmonPidFile(request.dir), String(child.pid), { mode: 0o600 });
   try {
     const line = await new Promise<string>((resolve, reject) => {
       let text = "";

@@ -144,6 +144,7 @@ export class RuncContainer implements Container {
     const all = Promise.all(processes.map((process) => process.exited));
     await Promise.race([all, this.#tools.clock.sleep(waitMs, waiting.signal).catch(() => {})]);
     waiting.abort();
+    await Promise.all(processes.map((process) => process.endConmon()));
   }
 
   async #run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {

@@ -1,6 +1,6 @@
 // The real garden: skopeo and umoci for images, overlay and loop-mounted ext4 for roots, CNI and iptables for networks, runc under conmon
 // for processes. Each room does its own part; here they are put together, and taken apart again.
-import { readdirSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Clock, Entropy } from "@muster/shared/clock";
@@ -9,18 +9,18 @@ import type { Container, ContainerSpec, Garden, GardenCapacity, ImageCredentials
 import { GardenError } from "../garden.js";
 import { RegistryClient } from "../image/registry.js";
 import { type CachedImage, ImageStore } from "../image/store.js";
-import { netnsDir, removeNamespaceFile } from "../network/netns.js";
 import { CellNetwork, type Connection, networkFault } from "../network/network.js";
 import type { PortRange } from "../network/ports.js";
 import { type Exec, lastWords, makeExec } from "../tools/exec.js";
-import { isMissing, readIfThere, readJson, writeWhole } from "../tools/files.js";
+import { readIfThere, readJson, writeWhole } from "../tools/files.js";
 import { Turnstile } from "../tools/flight.js";
 import { cgroupFolders } from "./cgroup.js";
 import { type ContainerTools, nofileCeiling, RuncContainer } from "./container.js";
 import { hostsFile, resolvConf } from "./etc.js";
 import { type CellLayout, type ContainerLayout, cellLayout, containerLayout, idBaseOf, machineLock, runRoot } from "./layout.js";
-import { makeRoot, mountPoints, removeRoot, unmount } from "./mounts.js";
+import { makeRoot, mountPoints } from "./mounts.js";
 import { asContainerRecord, type ContainerRecord } from "./records.js";
+import { handlePattern, listFolder, Remover } from "./remover.js";
 import { type SeccompProfile, seccompFor } from "./seccomp.js";
 import { capabilities } from "./spec.js";
 import { findTools, seccompFile, type Tools } from "./tools.js";
@@ -47,14 +47,12 @@ export interface RuncGarden extends Garden {
   removeEverything(): Promise<void>;
 }
 
-const handlePattern = /^[A-Za-z0-9_-]{1,64}$/;
 const maxPropertiesBytes = 65_536;
 /** Each runs a dozen tools; more at once than this only makes all of them late. */
 const parallelCreates = 6;
 const parallelDestroys = 6;
 /** After SIGKILL a process is gone at once, unless the kernel holds it. */
 const killWaitMs = 5_000;
-const destroyAttempts = 3;
 
 const resolvedHome = (home: string): string => {
   try {
@@ -63,8 +61,6 @@ const resolvedHome = (home: string): string => {
     return resolve(home);
   }
 };
-
-const listFolder = (folder: string): Promise<string[]> => readdir(folder).catch((): string[] => []);
 
 /** One container on its way to be: destroy takes it back. */
 interface Creation {
@@ -82,7 +78,7 @@ class RealGarden implements RuncGarden {
   readonly #destroying = new Map<string, Promise<void>>();
   readonly #creates = new Turnstile(parallelCreates);
   readonly #destroys = new Turnstile(parallelDestroys);
-  #parts: { images: ImageStore; network: CellNetwork; tools: ContainerTools } | undefined;
+  #parts: { images: ImageStore; network: CellNetwork; tools: ContainerTools; remover: Remover } | undefined;
   #bootId = "";
 
   constructor(options: RuncGardenOptions) {
@@ -100,9 +96,9 @@ class RealGarden implements RuncGarden {
     const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
     for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await mkdir(folder, { recursive: true, mode: 0o711 });
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    const { images, network, tools } = await this.#assemble(found);
+    const { images, network, tools, remover } = await this.#assemble(found);
     await Promise.all([images.open(), network.open().catch((error: unknown) => Promise.reject(networkFault(error)))]);
-    this.#parts = { images, network, tools };
+    this.#parts = { images, network, tools, remover };
     await this.#takeUp();
     signal.throwIfAborted();
   }
@@ -157,16 +153,16 @@ class RealGarden implements RuncGarden {
   }
 
   async removeEverything(): Promise<void> {
-    const { network } = this.#assembled();
+    const { network, remover } = this.#assembled();
     await Promise.all([...this.#creations.keys(), ...this.#containers.keys()].map((handle) => this.destroy(handle)));
-    for (const handle of await this.#traces()) await this.#removeTraces(handle);
+    for (const handle of await remover.traces()) await remover.remove(handle);
     await network.remove();
     for (const folder of cgroupFolders(this.#cell.cgroupParent)) await rmdir(folder).catch(() => {});
     await rm(this.#cell.dataDir, { recursive: true, force: true });
     await rm(this.#cell.runDir, { recursive: true, force: true });
     // Another cell, or another home, may still be in them.
     await rmdir(this.#cell.homeRunDir).catch(() => {});
-    if (readdirSync(runRoot, { withFileTypes: true }).every((entry) => !entry.isDirectory())) {
+    if ((await listFolder(runRoot)).every((name) => join(runRoot, name) === machineLock)) {
       await rm(machineLock, { force: true });
       await rmdir(runRoot).catch(() => {});
     }
@@ -212,11 +208,12 @@ class RealGarden implements RuncGarden {
       nofileCeiling: await nofileCeiling(),
       netnsFile: (handle) => network.netnsFile(handle),
     };
-    return { images, network, tools };
+    const remover = new Remover({ clock, exec, cell: this.#cell, network, runcPath: found.runc });
+    return { images, network, tools, remover };
   }
 
   async #create(spec: ContainerSpec, signal: AbortSignal): Promise<Container> {
-    const { images, network, tools } = this.#assembled();
+    const { images, network, tools, remover } = this.#assembled();
     const layout = containerLayout(this.#cell, spec.handle);
     // A part that fails stops the other, so that nothing is still being made while it is taken away.
     const failed = new AbortController();
@@ -243,7 +240,7 @@ class RealGarden implements RuncGarden {
       this.#containers.set(spec.handle, container);
       return container;
     } catch (error) {
-      await this.#removeTraces(spec.handle).catch((cause: unknown) => {
+      await remover.remove(spec.handle).catch((cause: unknown) => {
         this.#options.log.error({ err: cause, instance_guid: spec.handle }, "what a failed create left could not be removed");
       });
       signal.throwIfAborted();
@@ -307,60 +304,14 @@ class RealGarden implements RuncGarden {
     await creation?.done;
     const container = this.#containers.get(handle);
     await container?.kill(killWaitMs);
-    await this.#removeTraces(handle);
+    await this.#assembled().remover.remove(handle);
     await container?.detach();
     this.#containers.delete(handle);
   }
 
-  /** Takes away whatever there is of a handle, known or not, tried a few times. @throws GardenError when something is still there */
-  async #removeTraces(handle: string): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        await this.#removeOnce(handle);
-        return;
-      } catch (error) {
-        if (attempt >= destroyAttempts)
-          throw error instanceof GardenError
-            ? error
-            : new GardenError("tool-failed", `container ${handle} could not be removed (${lastWords(error)})`, error);
-        await this.#options.clock.sleep(100 * attempt);
-      }
-    }
-  }
-
-  async #removeOnce(handle: string): Promise<void> {
-    const { clock } = this.#options;
-    const { network, tools } = this.#assembled();
-    const layout = containerLayout(this.#cell, handle);
-    await this.#removeRuncState(handle, tools.runcPath);
-    const free = (target: string): Promise<void> => unmount(clock, this.#exec, target);
-    await Promise.all([
-      removeRoot(clock, this.#exec, { target: layout.rootfs, diskMount: layout.diskMount, dataDir: layout.dataDir }),
-      network.detach(handle).then(() => removeNamespaceFile(free, network.netnsFile(handle))),
-      removeNamespaceFile(free, layout.userns),
-    ]);
-    for (const folder of cgroupFolders(layout.cgroupsPath))
-      await rmdir(folder).catch((error: unknown) => (isMissing(error) ? undefined : Promise.reject(error)));
-    await rm(layout.dir, { recursive: true, force: true });
-    await rm(join(this.#cell.dataDir, handle), { recursive: true, force: true });
-    const left = (await mountPoints()).filter((path) => path.startsWith(`${layout.dir}/`) || path === network.netnsFile(handle));
-    if (left.length > 0) throw new GardenError("tool-failed", `container ${handle} still has ${left.join(", ")} mounted`);
-  }
-
-  async #removeRuncState(handle: string, runcPath: string): Promise<void> {
-    const { runcRoot } = this.#cell;
-    const known = async (): Promise<boolean> => (await listFolder(runcRoot)).includes(handle);
-    if (!(await known())) return;
-    // Not forced first: that waits in steps of 100 ms for what is dead already.
-    await this.#exec(runcPath, ["--root", runcRoot, "delete", handle], { timeoutMs: 15_000 }).catch(() =>
-      this.#exec(runcPath, ["--root", runcRoot, "delete", "--force", handle], { timeoutMs: 30_000 }),
-    );
-    if (await known()) throw new GardenError("tool-failed", `runc still knows container ${handle}`);
-  }
-
   /** Adopts what can be adopted and removes the rest. */
   async #takeUp(): Promise<void> {
-    const { network, tools } = this.#assembled();
+    const { network, tools, remover } = this.#assembled();
     const mounted = new Set(await mountPoints());
     const adopted: ContainerRecord[] = [];
     for (const handle of await readdir(this.#cell.containersDir)) {
@@ -383,10 +334,10 @@ class RealGarden implements RuncGarden {
       if (statuses.get(record.spec.handle) === "created") await container.startCreated().catch(() => {});
       await container.adopt();
     }
-    const orphans = (await this.#traces()).filter((handle) => !this.#containers.has(handle));
+    const orphans = (await remover.traces()).filter((handle) => !this.#containers.has(handle));
     for (const handle of orphans) {
       this.#options.log.warn({ instance_guid: handle }, "removing what is left of a container");
-      await this.#removeTraces(handle);
+      await remover.remove(handle);
     }
   }
 
@@ -394,20 +345,6 @@ class RealGarden implements RuncGarden {
     const { stdout } = await this.#exec(runcPath, ["--root", this.#cell.runcRoot, "list", "--format", "json"]);
     const rows = (JSON.parse(stdout.toString("utf8")) as { id: string; status: string }[] | null) ?? [];
     return new Map(rows.map(({ id, status }) => [id, status]));
-  }
-
-  /** Every handle of which anything is there: folders, runc's states, namespaces. */
-  async #traces(): Promise<string[]> {
-    const { network } = this.#assembled();
-    const prefix = network.names.netnsPrefix;
-    const [run, runc, data, netns] = await Promise.all([
-      listFolder(this.#cell.containersDir),
-      listFolder(this.#cell.runcRoot),
-      listFolder(this.#cell.dataDir),
-      listFolder(netnsDir),
-    ]);
-    const named = netns.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
-    return [...new Set([...run, ...runc, ...data, ...named])].filter((handle) => handlePattern.test(handle)).sort();
   }
 }
 

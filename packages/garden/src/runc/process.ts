@@ -24,6 +24,8 @@ export interface ProcessFiles {
 
 /** Without an event, files are looked at this often: events can be lost, and a conmon can be killed. */
 const pollMs = 1_000;
+const conmonGraceMs = 2_000;
+const conmonStepMs = 5;
 /** What a process counts as when its conmon was killed and nobody saw it end. */
 const unknownStatus = 255;
 const signalNumbers: Readonly<Record<number, string>> = {
@@ -126,6 +128,20 @@ export class RuncProcess implements GardenProcess {
     if (!Number.isInteger(pid) || pid <= 1) return undefined;
     const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
     return command.includes(this.#files.dir) ? pid : undefined;
+  }
+
+  /** Sees conmon off: it ends by itself once it has written what there was. One that does not is killed. */
+  async endConmon(): Promise<void> {
+    for (let waitedMs = 0; waitedMs < conmonGraceMs; waitedMs += conmonStepMs) {
+      if ((await this.conmonPid()) === undefined) return;
+      await this.#clock.sleep(conmonStepMs);
+    }
+    const pid = await this.conmonPid();
+    try {
+      if (pid !== undefined) process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended meanwhile.
+    }
   }
 
   #watch(): void {

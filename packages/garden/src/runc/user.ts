@@ -77,7 +77,7 @@ export function resolveUser(asked: string, passwd: string | undefined, group: st
   const gid = groupPart === "" ? row.gid : findGroup(groupPart, groups, group !== undefined);
   // A group that is named outright is the only one; otherwise the user has every group it is a member of.
   const memberOf = groupPart === "" && row.name !== undefined ? groups.filter((one) => one.members.includes(row.name ?? "")) : [];
-  const additional = memberOf.map((one) => one.gid).filter((id) => id !== gid && id <= lastId);
+  const additional = [gid, ...memberOf.map((one) => one.gid).filter((id) => id <= lastId)];
   return {
     uid: checkedId(row.uid, "user"),
     gid: checkedId(gid, "group"),
