@@ -34,6 +34,8 @@ const channelOptions: ChannelOptions = {
   "grpc.enable_retries": 0,
   "grpc.lb_policy_name": "pick_first",
   "grpc.use_local_subchannel_pool": 1,
+  // Certificates name roles; an IP address may not stand in the TLS server name.
+  "grpc.ssl_target_name_override": "localhost",
 };
 
 export type ClientConstructor<Service extends Client> = new (

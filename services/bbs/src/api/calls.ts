@@ -17,13 +17,7 @@ import {
   schedulingInfoToWire,
 } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
-import {
-  type ActualLRP,
-  type ActualLRPInstanceKey,
-  asProcessGuid,
-  type DesiredLRP,
-  type ProcessGuid,
-} from "@muster/shared/model";
+import { type ActualLRP, asProcessGuid, type DesiredLRP, type ProcessGuid } from "@muster/shared/model";
 import { isLive } from "@muster/shared/rules";
 import type { Peer } from "@muster/shared/tls";
 import type { ActiveBbs } from "../active/active-bbs.js";
@@ -51,18 +45,10 @@ export interface CallContext {
 
 const done = { error: undefined };
 
-/** A cell speaks in its own name only. @throws BbsError PermissionDenied */
-function requireOwnName(peer: Peer, instanceKey: ActualLRPInstanceKey | undefined): void {
-  if (peer.role === "cell" && instanceKey?.cellId !== peer.cellId) {
-    throw new BbsError("PermissionDenied", `cell ${peer.cellId} may not speak for cell ${instanceKey?.cellId ?? "(none)"}`);
-  }
-}
-
 /** A validated request holds both keys. */
-function keysOf(request: Pick<actual.CrashActualLRPRequest, "actualLrpKey" | "actualLrpInstanceKey">, peer: Peer) {
+function keysOf(request: Pick<actual.CrashActualLRPRequest, "actualLrpKey" | "actualLrpInstanceKey">) {
   const instanceKey = instanceKeyFromWire(request.actualLrpInstanceKey);
   if (request.actualLrpKey === undefined || instanceKey === undefined) throw new BbsError("InvalidRequest");
-  requireOwnName(peer, instanceKey);
   return { key: actualLRPKeyFromWire(request.actualLrpKey), instanceKey };
 }
 
@@ -152,20 +138,19 @@ export class Calls {
 
   // --- actual LRPs: their life
 
-  async claimActualLRP(request: actual.ClaimActualLRPRequest, { peer }: CallContext): Promise<actual.ActualLRPLifecycleResponse> {
+  async claimActualLRP(request: actual.ClaimActualLRPRequest): Promise<actual.ActualLRPLifecycleResponse> {
     validation.validateClaimActualLRP(request);
     const instanceKey = instanceKeyFromWire(request.actualLrpInstanceKey);
     if (instanceKey === undefined) throw new BbsError("InvalidRequest");
-    requireOwnName(peer, instanceKey);
     await this.#active.journal.submit(
       claimActualLRP({ processGuid: asProcessGuid(request.processGuid), index: request.index, instanceKey }),
     );
     return done;
   }
 
-  async startActualLRP(request: actual.StartActualLRPRequest, { peer }: CallContext): Promise<actual.ActualLRPLifecycleResponse> {
+  async startActualLRP(request: actual.StartActualLRPRequest): Promise<actual.ActualLRPLifecycleResponse> {
     validation.validateStartActualLRP(request);
-    const keys = keysOf(request, peer);
+    const keys = keysOf(request);
     const netInfo = netInfoFromWire(request.actualLrpNetInfo);
     if (netInfo === undefined) throw new BbsError("InvalidRequest");
     await this.#active.journal.submit(
@@ -181,9 +166,9 @@ export class Calls {
     return done;
   }
 
-  async crashActualLRP(request: actual.CrashActualLRPRequest, { peer }: CallContext): Promise<actual.ActualLRPLifecycleResponse> {
+  async crashActualLRP(request: actual.CrashActualLRPRequest): Promise<actual.ActualLRPLifecycleResponse> {
     validation.validateCrashActualLRP(request);
-    await this.#active.journal.submit(crashActualLRP({ ...keysOf(request, peer), reason: request.errorMessage }));
+    await this.#active.journal.submit(crashActualLRP({ ...keysOf(request), reason: request.errorMessage }));
     return done;
   }
 
@@ -195,13 +180,9 @@ export class Calls {
     return done;
   }
 
-  async removeActualLRP(
-    request: actual.RemoveActualLRPRequest,
-    { peer }: CallContext,
-  ): Promise<actual.ActualLRPLifecycleResponse> {
+  async removeActualLRP(request: actual.RemoveActualLRPRequest): Promise<actual.ActualLRPLifecycleResponse> {
     validation.validateRemoveActualLRP(request);
     const instanceKey = instanceKeyFromWire(request.actualLrpInstanceKey);
-    requireOwnName(peer, instanceKey);
     await this.#active.journal.submit(
       removeActualLRP({ processGuid: asProcessGuid(request.processGuid), index: request.index, instanceKey }),
     );

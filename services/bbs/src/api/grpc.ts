@@ -16,7 +16,7 @@ import type { CallContext } from "./calls.js";
 import { Calls } from "./calls.js";
 import { chunked } from "./chunks.js";
 import { OwnCalls } from "./own-calls.js";
-import { authorize } from "./roles.js";
+import { authorize, authorizeRequest, type CallName } from "./roles.js";
 
 const contextOf = (info: CallInfo): CallContext => ({
   peer: info.peer,
@@ -48,7 +48,7 @@ type Definition = {
 };
 
 /** The rpc's own name, as the proto file and the role table have it. */
-const rpcName = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+const rpcName = (path: string): CallName => path.slice(path.lastIndexOf("/") + 1) as CallName;
 
 type Unary = (request: never, context: CallContext) => Promise<unknown>;
 type Streaming = (request: never, info: CallInfo) => AsyncIterable<unknown>;
@@ -67,12 +67,12 @@ function implement(
     const streaming = streams[name];
     if (unary !== undefined) {
       implementation[method] = unaryHandler(name, options, async (request, info) => {
-        authorize(info.peer, name);
+        authorizeRequest(info.peer, name, request);
         return unary(request as never, contextOf(info));
       });
     } else if (streaming !== undefined) {
       implementation[method] = streamHandler(name, options, (request, info) => {
-        authorize(info.peer, name);
+        authorizeRequest(info.peer, name, request);
         return streaming(request as never, info);
       });
     } else throw new BbsError("Unimplemented", `rpc ${name} has no handler`);
@@ -96,11 +96,11 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
     Domains: () => calls.domains(),
     UpsertDomain: (request) => calls.upsertDomain(request),
     ActualLRPGroupByProcessGuidAndIndex: (request) => calls.actualLRPGroupByProcessGuidAndIndex(request),
-    ClaimActualLRP: (request, context) => calls.claimActualLRP(request, context),
-    StartActualLRP: (request, context) => calls.startActualLRP(request, context),
-    CrashActualLRP: (request, context) => calls.crashActualLRP(request, context),
+    ClaimActualLRP: (request) => calls.claimActualLRP(request),
+    StartActualLRP: (request) => calls.startActualLRP(request),
+    CrashActualLRP: (request) => calls.crashActualLRP(request),
     FailActualLRP: (request, context) => calls.failActualLRP(request, context),
-    RemoveActualLRP: (request, context) => calls.removeActualLRP(request, context),
+    RemoveActualLRP: (request) => calls.removeActualLRP(request),
     RetireActualLRP: (request) => calls.retireActualLRP(request),
     DesiredLRPByProcessGuid: (request, context) => calls.desiredLRPByProcessGuid(request, context),
     DesiredLRPSchedulingInfoByProcessGuid: (request) => calls.desiredLRPSchedulingInfoByProcessGuid(request),
@@ -134,12 +134,12 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
 function locketService(own: OwnCalls, options: ServeOptions): UntypedServiceImplementation {
   type R = { resource: Parameters<OwnCalls["lock"]>[0] };
   return implement(LocketService, options, {
-    Lock: async (request: R & { ttlInSeconds: bigint }, { peer }) => {
-      await own.lock(request.resource, request.ttlInSeconds, peer);
+    Lock: async (request: R & { ttlInSeconds: bigint }) => {
+      await own.lock(request.resource, request.ttlInSeconds);
       return {};
     },
-    Release: async (request: R, { peer }) => {
-      await own.release(request.resource, peer);
+    Release: async (request: R) => {
+      await own.release(request.resource);
       return {};
     },
     Fetch: async (request: { key: string }) => ({ resource: await own.fetch(request.key) }),
@@ -164,23 +164,13 @@ function repairService(own: OwnCalls, options: ServeOptions): UntypedServiceImpl
   });
 }
 
-/** A cell watches what names it, and nothing else. */
-function requireOwnCell(peer: Peer, request: WatchRequest): void {
-  if (peer.role === "cell" && request.cellId !== peer.cellId) {
-    throw new BbsError("PermissionDenied", `cell ${peer.cellId} may watch its own rows only`);
-  }
-}
-
 function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceImplementation {
   return implement(
     WatchServiceService,
     options,
     {},
     {
-      Watch: (request: WatchRequest, info) => {
-        requireOwnCell(info.peer, request);
-        return watch(active, request, info.signal);
-      },
+      Watch: (request: WatchRequest, info) => watch(active, request, info.signal),
     },
   );
 }

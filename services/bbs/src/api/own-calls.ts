@@ -7,7 +7,6 @@ import { cellPresenceToWire } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import { asCellId, asProcessGuid, type Cell, featureFlagDefaults, type Lock, presences } from "@muster/shared/model";
 import { isLive, isRuleName, type Repair } from "@muster/shared/rules";
-import type { Peer } from "@muster/shared/tls";
 import type { ActiveBbs } from "../active/active-bbs.js";
 import { forgetCell } from "../core/cells.js";
 import { applyRepair, type RepairReply } from "../core/repairs.js";
@@ -61,10 +60,9 @@ export class OwnCalls {
 
   // --- Locket
 
-  /** Takes or renews a lock. Cell presences are taken by `Report`. @throws BbsError LockCollision, InvalidRequest, PermissionDenied */
-  async lock(resource: Resource | undefined, ttlInSeconds: bigint, peer: Peer): Promise<void> {
+  /** Takes or renews a lock. Cell presences are taken by `Report`. @throws BbsError LockCollision, InvalidRequest */
+  async lock(resource: Resource | undefined, ttlInSeconds: bigint): Promise<void> {
     const ask = requireLock(resource);
-    requireOwnLock(peer, ask.key);
     if (ttlInSeconds < 1n || ttlInSeconds > maxLockTtlSeconds)
       throw new BbsError("InvalidRequest", "Invalid field: ttl_in_seconds");
     const lock: Lock = { ...ask, ttlMs: Number(ttlInSeconds) * 1000 };
@@ -72,9 +70,8 @@ export class OwnCalls {
     this.#active.leases.renew({ kind: "lock", ...lock });
   }
 
-  async release(resource: Resource | undefined, peer: Peer): Promise<void> {
+  async release(resource: Resource | undefined): Promise<void> {
     const { key, owner } = requireLock(resource);
-    requireOwnLock(peer, key);
     await this.#active.journal.submit(releaseLock(key, owner));
     this.#active.leases.drop("lock", key, owner);
   }
@@ -110,12 +107,6 @@ function requireLock(resource: Resource | undefined): Pick<Lock, "key" | "owner"
     throw new BbsError("Unimplemented", "cell presences are taken through ReportService.Report, not through Locket");
   }
   return { key: resource.key, owner: resource.owner, value: resource.value };
-}
-
-/** Services hold the lock of their own name. */
-function requireOwnLock(peer: Peer, key: string): void {
-  const own = peer.role === "operator" || peer.role === key;
-  if (!own) throw new BbsError("PermissionDenied", `role ${peer.role} may not hold the lock ${key}`, { key });
 }
 
 const lockResource = (lock: Lock): Resource => ({
