@@ -19,6 +19,7 @@ import { decodeTask, decodeTaskDefinition, encodeTask, encodeTaskDefinition } fr
 export * from "./actual-lrp.js";
 export * from "./cell.js";
 export * from "./desired-lrp.js";
+export { toBuffer } from "./support.js";
 export * from "./task.js";
 
 interface RecordCodec<Kind extends RecordKind> {

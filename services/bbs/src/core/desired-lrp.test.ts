@@ -1,18 +1,26 @@
 // Desire, scale, remove: rows made and stopped at once, and what exceeds one command worked off (rule S4).
-import { DesiredLRP as WireDesiredLRP, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
+import { DesiredLRPUpdate, DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
 import { isBbsError } from "@muster/shared/errors";
 import { asProcessGuid, put } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";
-import { desireLRP, removeDesiredLRP, updateDesiredLRP, workOff } from "./desired-lrp.js";
 import { type CoreState, maxCommandRecords } from "./decision.js";
+import { desireLRP, removeDesiredLRP, updateDesiredLRP, workOff } from "./desired-lrp.js";
 import { contextAt, processGuid, run, running, stateWith } from "./rows.test-support.js";
 
 const message = (fields: Partial<WireDesiredLRP> = {}): WireDesiredLRP =>
-  WireDesiredLRP.fromPartial({ processGuid: "p", domain: "d", rootFs: "preloaded:busybox", instances: 2, memoryMb: 64, ...fields });
+  WireDesiredLRP.fromPartial({
+    processGuid: "p",
+    domain: "d",
+    rootFs: "preloaded:busybox",
+    instances: 2,
+    memoryMb: 64,
+    ...fields,
+  });
 const scaleTo = (instances: number): DesiredLRPUpdate =>
   DesiredLRPUpdate.fromPartial({ optionalInstances: { $case: "instances", value: instances } });
 
-const indices = (state: CoreState): number[] => [...state.tables.rowsOfProcess(processGuid)].map((row) => row.index).sort((a, b) => a - b);
+const indices = (state: CoreState): number[] =>
+  [...state.tables.rowsOfProcess(processGuid)].map((row) => row.index).sort((a, b) => a - b);
 
 /** Works every continuation off, as the active BBS does, checking the bound of each step. */
 function settle(state: CoreState): number {
@@ -39,7 +47,9 @@ describe("desired LRPs", () => {
   it("a second desire of the same guid is refused, whatever its domain", () => {
     const state = stateWith();
     run(state, desireLRP(message()));
-    expect(() => run(state, desireLRP(message({ domain: "other" })))).toThrow(expect.objectContaining({ code: "ResourceExists" }));
+    expect(() => run(state, desireLRP(message({ domain: "other" })))).toThrow(
+      expect.objectContaining({ code: "ResourceExists" }),
+    );
   });
 
   it("a docker desire is refused while the flag is off, and names the flag", () => {
@@ -55,19 +65,24 @@ describe("desired LRPs", () => {
   it("an environment never stands in the record that schedulers see", () => {
     const state = stateWith();
     run(state, desireLRP(message({ environmentVariables: [{ name: "PASSWORD", value: "hunter2" }] })));
-    const visible = JSON.stringify([...state.tables.desiredLRPs.values()], (_key, value) => (typeof value === "bigint" ? String(value) : value));
+    const visible = JSON.stringify([...state.tables.desiredLRPs.values()], (_key, value) =>
+      typeof value === "bigint" ? String(value) : value,
+    );
     expect(visible).not.toContain("hunter2");
     expect(Buffer.from(state.tables.runInfos.get("p")?.sealed ?? "").toString()).toContain("hunter2");
   });
 
-  it.each([1, 96, 97, 250, 1000])("a desire of %i instances makes them all, never more than 100 records a commit", (instances) => {
-    const state = stateWith();
-    const first = desireLRP(message({ instances }))(state, contextAt());
-    expect(first.writes.length).toBeLessThanOrEqual(maxCommandRecords);
-    state.tables.applyAll(first.writes);
-    settle(state);
-    expect(indices(state)).toEqual(Array.from({ length: instances }, (_, index) => index));
-  });
+  it.each([1, 96, 97, 250, 1000])(
+    "a desire of %i instances makes them all, never more than 100 records a commit",
+    (instances) => {
+      const state = stateWith();
+      const first = desireLRP(message({ instances }))(state, contextAt());
+      expect(first.writes.length).toBeLessThanOrEqual(maxCommandRecords);
+      state.tables.applyAll(first.writes);
+      settle(state);
+      expect(indices(state)).toEqual(Array.from({ length: instances }, (_, index) => index));
+    },
+  );
 
   it("a scale-down deletes what has no instance and marks what has one (S1)", () => {
     const state = stateWith();
