@@ -35,14 +35,7 @@ export const conmonPidFile = (dir: string): string => join(dir, "conmon.pid");
 
 function conmonArgs(request: ConmonRequest): string[] {
   const runtime = ["--runtime", request.runcPath, "--runtime-arg", "--root", "--runtime-arg", request.runcRoot];
-  const files = [
-    "--exit-dir",
-    exitDir(request.dir),
-    "--container-pidfile",
-    pidFile(request.dir),
-    "--conmon-pidfile",
-    conmonPidFile(request.dir),
-  ];
+  const files = ["--exit-dir", exitDir(request.dir), "--container-pidfile", pidFile(request.dir)];
   const what =
     request.execSpec === undefined
       ? ["--bundle", request.bundle ?? request.dir]
