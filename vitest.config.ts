@@ -1,7 +1,9 @@
 // The four suites of the house. Workspace packages are resolved to their sources, so a test never runs stale output.
 import { defineConfig } from "vitest/config";
 
-const conditions = ["muster-source", "module", "node", "import", "default"];
+// `import` and `default` are always understood. Named here they would reach Node's own `require`, which then loads ES modules as
+// CommonJS: protobufjs silently loses `long` that way, and etcd's 64-bit lease ids with it.
+const conditions = ["muster-source", "node"];
 
 export default defineConfig({
   resolve: { conditions },
