@@ -211,6 +211,31 @@ describe("watch", () => {
   });
 });
 
+describe("failover", () => {
+  it("a watcher that stands at the loaded head resumes at the new leader; one that stands earlier starts anew", async () => {
+    const clock = fakeClock();
+    const world = memoryStore(clock);
+    const faults: MemoryFaults = {};
+    const first = await lead(world, clock, faults);
+    await first.active.journal.submit(desireLRP(message("one")));
+    const earlier = { incarnation: first.active.journal.head.incarnation, sequence: first.active.journal.head.sequence };
+    await first.active.journal.submit(desireLRP(message("two")));
+    const latest = { ...earlier, sequence: first.active.journal.head.sequence };
+    faults.cutOff = true;
+    const election = lead(world, clock, {}, "two");
+    await clock.advance(11_000);
+    const second = await election;
+    const firstWord = async (after: typeof latest): Promise<string> => {
+      for await (const response of watch(second.active, { after, kinds: [], cellId: "" }, new AbortController().signal)) {
+        return response.message?.$case ?? "none";
+      }
+      return "nothing";
+    };
+    expect(await firstWord(latest)).toBe("progress");
+    expect(await firstWord(earlier)).toBe("reset");
+  });
+});
+
 describe("a cell's session", () => {
   const presence = {
     cellId: "cell-1",

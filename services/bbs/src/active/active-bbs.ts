@@ -54,7 +54,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.graceMs = Math.max(3 * options.presenceTtlMs, 15_000);
     const startMs = Math.max(head.clusterTimeMs, options.clock.nowMs());
     this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs) };
-    this.feed = new Feed(head.sequence);
+    this.feed = new Feed(head.sequence, head.sequence - 1n);
     this.leases = new Leases(options.clock);
     this.journal = new Journal({
       store: options.store,

@@ -153,9 +153,10 @@ export class Feed {
   readonly #everywhere = new Set<Watcher>();
   readonly #byCell = new Map<CellId, Set<Watcher>>();
 
-  constructor(sequence: bigint) {
+  /** `reachesBackTo`: the head that was loaded; a watcher that stands there has missed nothing. */
+  constructor(sequence: bigint, reachesBackTo: bigint) {
     this.#lastSequence = sequence;
-    this.#reachesBackTo = sequence;
+    this.#reachesBackTo = reachesBackTo;
   }
 
   get lastSequence(): bigint {
