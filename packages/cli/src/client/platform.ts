@@ -1,0 +1,237 @@
+// The platform as the verbs see it: typed calls over one connection to the BBS, retried where that is safe.
+import type { ActualLRP } from "@muster/proto/models/actual_lrp";
+import type { CellPresence } from "@muster/proto/models/cells";
+import type { DesiredLRP, DesiredLRPSchedulingInfo, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
+import { LocketClient, type Resource, TypeCode } from "@muster/proto/models/locket";
+import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
+import { type FeatureFlag, FeatureFlagServiceClient } from "@muster/proto/muster/v1/feature_flags";
+import { RepairServiceClient } from "@muster/proto/muster/v1/repair";
+import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
+import type { Clock } from "@muster/shared/clock";
+import { decodeRecord, kindOfWire, recordCodecs } from "@muster/shared/codec";
+import { isBbsError } from "@muster/shared/errors";
+import { type RecordKind, Tables, type Write } from "@muster/shared/model";
+import { collect, dial, isTransient, serverStream, unary } from "@muster/shared/rpc";
+import type { TlsMaterial } from "@muster/shared/tls";
+
+export interface PlatformOptions {
+  readonly bbsAddresses: readonly string[];
+  readonly tls: TlsMaterial;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** How long a call is tried again while no BBS answers: a restarted or elected one takes a moment. */
+  readonly patienceMs: number;
+  /** Called once when the first try of a call found nobody, for a line to the user. */
+  readonly onWaiting?: () => void;
+}
+
+/** One state of some kinds of records, with the cluster time it was read at. */
+export interface Snapshot {
+  readonly tables: Tables;
+  readonly clusterTimeMs: number;
+}
+
+const retryMs = 200;
+const callMs = 5_000;
+
+/** All calls of operators and app verbs. Methods throw BbsError, or the signal's reason. */
+export class Platform implements Disposable {
+  readonly #options: PlatformOptions;
+  readonly #bbs: InstanceType<typeof BBSServiceClient>;
+  readonly #flags: InstanceType<typeof FeatureFlagServiceClient>;
+  readonly #locket: InstanceType<typeof LocketClient>;
+  readonly #repair: InstanceType<typeof RepairServiceClient>;
+  readonly #watch: InstanceType<typeof WatchServiceClient>;
+  #waited = false;
+
+  constructor(options: PlatformOptions) {
+    this.#options = options;
+    const { bbsAddresses, tls } = options;
+    this.#bbs = dial(BBSServiceClient, bbsAddresses, tls);
+    this.#flags = dial(FeatureFlagServiceClient, bbsAddresses, tls);
+    this.#locket = dial(LocketClient, bbsAddresses, tls);
+    this.#repair = dial(RepairServiceClient, bbsAddresses, tls);
+    this.#watch = dial(WatchServiceClient, bbsAddresses, tls);
+  }
+
+  get clock(): Clock {
+    return this.#options.clock;
+  }
+
+  get signal(): AbortSignal {
+    return this.#options.signal;
+  }
+
+  get tls(): TlsMaterial {
+    return this.#options.tls;
+  }
+
+  [Symbol.dispose](): void {
+    for (const client of [this.#bbs, this.#flags, this.#locket, this.#repair, this.#watch]) client.close();
+  }
+
+  /** Whether an active BBS answers, asked once. */
+  async ping(deadlineMs: number): Promise<void> {
+    await unary(this.#bbs.ping.bind(this.#bbs), {}, { deadlineMs, signal: this.signal });
+  }
+
+  async schedulingInfos(domain: string): Promise<DesiredLRPSchedulingInfo[]> {
+    return this.#retried(() =>
+      collect(
+        serverStream(
+          this.#bbs.desiredLrpSchedulingInfos.bind(this.#bbs),
+          { domain, processGuids: [], appGuids: [] },
+          this.#bounds(),
+        ),
+        (chunk) => chunk.desiredLrpSchedulingInfos,
+      ),
+    );
+  }
+
+  async desiredLRP(processGuid: string): Promise<DesiredLRP | undefined> {
+    const response = await this.#retried(() =>
+      unary(this.#bbs.desiredLrpByProcessGuid.bind(this.#bbs), { processGuid }, this.#bounds()),
+    );
+    return response.desiredLrp;
+  }
+
+  /** A desire whose answer got lost is made again; that it exists then is the answer. */
+  async desire(desiredLrp: DesiredLRP): Promise<void> {
+    let tries = 0;
+    await this.#retried(async () => {
+      tries += 1;
+      try {
+        await unary(this.#bbs.desireDesiredLrp.bind(this.#bbs), { desiredLrp }, this.#bounds());
+      } catch (error) {
+        if (tries === 1 || !isBbsError(error, "ResourceExists")) throw error;
+      }
+    });
+  }
+
+  async update(processGuid: string, update: Partial<DesiredLRPUpdate>): Promise<void> {
+    const whole: DesiredLRPUpdate = {
+      optionalInstances: undefined,
+      routes: undefined,
+      optionalAnnotation: undefined,
+      metricTags: {},
+      optionalImageUsername: undefined,
+      optionalImagePassword: undefined,
+      ...update,
+    };
+    await this.#retried(() => unary(this.#bbs.updateDesiredLrp.bind(this.#bbs), { processGuid, update: whole }, this.#bounds()));
+  }
+
+  /** Removing what is gone already is done. */
+  async remove(processGuid: string): Promise<void> {
+    await this.#retried(async () => {
+      try {
+        await unary(this.#bbs.removeDesiredLrp.bind(this.#bbs), { processGuid }, this.#bounds());
+      } catch (error) {
+        if (!isBbsError(error, "ResourceNotFound")) throw error;
+      }
+    });
+  }
+
+  async actualLRPs(filter: {
+    readonly domain?: string;
+    readonly cellId?: string;
+    readonly processGuid?: string;
+  }): Promise<ActualLRP[]> {
+    const request = {
+      domain: filter.domain ?? "",
+      cellId: filter.cellId ?? "",
+      processGuid: filter.processGuid ?? "",
+      optionalIndex: undefined,
+    };
+    return this.#retried(() =>
+      collect(serverStream(this.#bbs.actualLrPs.bind(this.#bbs), request, this.#bounds()), (chunk) => chunk.actualLrps),
+    );
+  }
+
+  async retire(key: { readonly processGuid: string; readonly index: number; readonly domain: string }): Promise<void> {
+    await this.#retried(() => unary(this.#bbs.retireActualLrp.bind(this.#bbs), { actualLrpKey: key }, this.#bounds()));
+  }
+
+  async domains(): Promise<string[]> {
+    const { domains } = await this.#retried(() => unary(this.#bbs.domains.bind(this.#bbs), {}, this.#bounds()));
+    return domains;
+  }
+
+  async upsertDomain(domain: string, ttlSeconds: number): Promise<void> {
+    await this.#retried(() => unary(this.#bbs.upsertDomain.bind(this.#bbs), { domain, ttl: ttlSeconds }, this.#bounds()));
+  }
+
+  /** Live cells only, as Diego lists them. */
+  async cells(): Promise<CellPresence[]> {
+    const { cells } = await this.#retried(() => unary(this.#bbs.cells.bind(this.#bbs), {}, this.#bounds()));
+    return cells;
+  }
+
+  async featureFlags(): Promise<FeatureFlag[]> {
+    const response = await this.#retried(() => unary(this.#flags.listFeatureFlags.bind(this.#flags), {}, this.#bounds()));
+    return response.featureFlags;
+  }
+
+  async setFeatureFlag(name: string, enabled: boolean): Promise<FeatureFlag | undefined> {
+    const response = await this.#retried(() =>
+      unary(this.#flags.setFeatureFlag.bind(this.#flags), { name, enabled }, this.#bounds()),
+    );
+    return response.featureFlag;
+  }
+
+  /** Locks that are held, presences left out. */
+  async locks(): Promise<Resource[]> {
+    const request = { type: "", typeCode: TypeCode.LOCK };
+    const { resources } = await this.#retried(() => unary(this.#locket.fetchAll.bind(this.#locket), request, this.#bounds()));
+    return resources;
+  }
+
+  async forgetCell(cellId: string): Promise<void> {
+    await this.#retried(() => unary(this.#repair.forgetCell.bind(this.#repair), { cellId }, this.#bounds()));
+  }
+
+  /** All records of some kinds at one state, with cluster time: the first part of a watch (rule T1: no wall clock is compared). */
+  async snapshot(kinds: readonly RecordKind[]): Promise<Snapshot> {
+    return this.#retried(async () => {
+      const tables = new Tables();
+      const wireKinds = kinds.map((kind) => recordCodecs[kind].wireKind).filter((kind) => kind !== undefined);
+      const request = { after: undefined, kinds: wireKinds, cellId: "" };
+      for await (const { message, clusterTimeMs } of serverStream(this.#watch.watch.bind(this.#watch), request, this.#bounds())) {
+        if (message?.$case === "snapshot") {
+          for (const change of message.value.changes) {
+            const kind = kindOfWire(change.kind);
+            if (kind === undefined || change.record === undefined) continue;
+            tables.apply({ kind, key: change.key, record: decodeRecord(kind, change.record) } as Write);
+          }
+        }
+        if (message?.$case === "synced") return { tables, clusterTimeMs: Number(clusterTimeMs) };
+      }
+      throw new Error("the watch ended before its snapshot was complete");
+    });
+  }
+
+  async clusterTimeMs(): Promise<number> {
+    return (await this.snapshot(["featureFlag"])).clusterTimeMs;
+  }
+
+  #bounds(): { deadlineMs: number; signal: AbortSignal } {
+    return { deadlineMs: callMs, signal: this.signal };
+  }
+
+  /** Tries again while nobody answers. Every call made through it may be made twice. */
+  async #retried<Result>(call: () => Promise<Result>): Promise<Result> {
+    const { clock, signal, patienceMs, onWaiting } = this.#options;
+    const giveUpAtMs = clock.elapsedMs() + patienceMs;
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        const mayRetry = isTransient(error) || isBbsError(error, "OutcomeUnknown");
+        if (!mayRetry || clock.elapsedMs() + retryMs >= giveUpAtMs) throw error;
+        if (!this.#waited) onWaiting?.();
+        this.#waited = true;
+        await clock.sleep(retryMs, signal);
+      }
+    }
+  }
+}

@@ -1,0 +1,188 @@
+// Every verb with its flags and an example: what `--help` shows is what exists.
+import { Command } from "commander";
+import type { CommonFlags, Context } from "./context.js";
+import { RefusedError } from "./exit.js";
+import { gather } from "./flags.js";
+import { up } from "./up/up.js";
+import { app, apps, remove, restart, restartInstance, scale, start, stop } from "./verbs/apps.js";
+import { cell, cells, evacuate, forget } from "./verbs/cells.js";
+import { explainApp, plan } from "./verbs/explain.js";
+import { domains, featureFlag, featureFlags, locks, setFeatureFlag } from "./verbs/flags.js";
+import { logs } from "./verbs/logs.js";
+import { lrps } from "./verbs/lrps.js";
+import { env, push, restage, setEnv, unsetEnv } from "./verbs/push.js";
+import { status } from "./verbs/status.js";
+
+/** Makes the context of a verb from the flags that all verbs share. */
+export type MakeContext = (flags: CommonFlags) => Context;
+
+/** Verbs of cli.md that this build cannot carry out; they answer clearly and are not in the help. */
+const notServed: Readonly<Record<string, string>> = {
+  events: "events are not kept yet; `muster app NAME` shows crash counts and reasons",
+  "run-task": "tasks are not served yet",
+  tasks: "tasks are not served yet",
+  "terminate-task": "tasks are not served yet",
+  "all-tasks": "tasks are not served yet",
+  simulate: "only `muster plan` is there yet",
+  converge: "the converger runs its cycles by itself",
+  watch: "the command line does not follow the watch yet",
+  backup: "copy the home folder of a stopped platform",
+  restore: "copy the home folder back while the platform is stopped",
+};
+
+const pushFlags = (verb: Command): Command =>
+  verb
+    .option("-o, --docker-image <ref>", "the image, as in docker pull")
+    .option("-i, --instances <n>", "how many (1)")
+    .option("-m, --memory <size>", "memory of each instance (256M)")
+    .option("-k, --disk <size>", "disk of each instance (1G)")
+    .option("-c, --command <cmd>", "start command, run by the image's /bin/sh; `null` for the image's own")
+    .option("--env <name=value>", "an environment variable; repeatable", gather)
+    .option("--health-check-type <type>", "port, process or http (port)")
+    .option("--health-check-http-endpoint <path>", "for the type http (/)")
+    .option("-t, --timeout <seconds>", "how long a start may take (60)")
+    .option("-f, --file <manifest>", "a manifest.yml")
+    .option("--docker-username <name>", "of a private registry; the password is in CF_DOCKER_PASSWORD")
+    .option("--no-start", "make the app, do not run it")
+    .option("--no-wait", "do not wait until it runs");
+
+const upFlags = (verb: Command): Command =>
+  verb
+    .option("--cells <n>", "how many cells (2)")
+    .option("--zones <n>", "spread over how many zones (1)")
+    .option("--store <driver>", "lmdb (embedded) or etcd")
+    .option("--etcd <urls>", "http://HOST:PORT,… of an etcd cluster")
+    .option("--etcd-ca <file>", "authority of etcd's certificates")
+    .option("--etcd-cert <file>", "certificate for etcd")
+    .option("--etcd-key <file>", "its key")
+    .option("--bbs <n>", "how many BBSs; standbys need etcd (1)")
+    .option("--auctioneers <n>", "how many auctioneers (1)")
+    .option("--convergers <n>", "how many convergers (1)")
+    .option("--runtime <kind>", "runc, or simulated: containers in memory only (runc)")
+    .option("--cell-memory <size>", "memory of each cell (the machine's, divided)")
+    .option("--cell-disk <size>", "disk of each cell (the machine's, divided)")
+    .option("--cell-containers <n>", "containers of each cell (249)")
+    .option("--insecure-registry <host:port>", "allow plain HTTP or an unverified certificate; repeatable", gather)
+    .option("--registry-ca <file>", "trust a private registry's authority; repeatable", gather)
+    .option("--presence-ttl <duration>", "how long a silent cell counts as there (5s)")
+    .option("--converge-interval <duration>", "between two full convergence cycles (30s)")
+    .option("--port-offset <n>", "move every port by n; keep platforms 500 times their cells apart (0)")
+    .option("--demo", "run the demo app")
+    .option("--no-demo", "do not run it")
+    .option("--fresh", "start from an empty home: apps and data are deleted");
+
+/** The whole command line. Nothing is read or dialled before a verb runs. */
+export function makeProgram(makeContext: MakeContext, version: string): Command {
+  const program = new Command("muster")
+    .description("A Diego-style scheduler that runs Docker images: a platform on this machine, and its command line.")
+    .version(version)
+    .option("--home <dir>", "home folder of the platform (MUSTER_HOME, or .muster)")
+    .option("--json", "print one JSON document, or one object a line")
+    .showHelpAfterError("(see --help)");
+
+  const verb = (usage: string, about: string, example: string): Command =>
+    program
+      .command(usage)
+      .description(about)
+      .option("--home <dir>", "home folder of the platform (MUSTER_HOME, or .muster)")
+      .option("--json", "print one JSON document, or one object a line")
+      .addHelpText("after", `\nExample:\n  muster ${example}`);
+  const remote = (usage: string, about: string, example: string): Command =>
+    verb(usage, about, example)
+      .option("--bbs <addresses>", "HOST:PORT,… of the BBS, instead of the home's")
+      .option("--ca <file>", "authority of its certificate")
+      .option("--cert <file>", "your certificate")
+      .option("--key <file>", "its key");
+  const contextOf = (command: Command): Context => makeContext(command.optsWithGlobals());
+
+  upFlags(verb("up", "start a whole platform on this machine", "up --cells 3 --zones 2")).action((options, command) =>
+    up(contextOf(command), options),
+  );
+
+  pushFlags(
+    remote("push [name]", "run an image as an app, or update it without downtime", "push web --docker-image nginx -i 2"),
+  ).action((name, options, command) => push(contextOf(command), name, options));
+  remote("apps", "list apps", "apps").action((_, command) => apps(contextOf(command)));
+  remote("app <name>", "show an app and its instances", "app web").action((name, _, command) => app(contextOf(command), name));
+  remote("scale <name>", "change how many instances run", "scale web -i 5")
+    .option("-i, --instances <n>", "how many")
+    .action((name, options, command) => scale(contextOf(command), name, options));
+  remote("stop <name>", "stop an app; it keeps its instance count", "stop web").action((name, _, command) =>
+    stop(contextOf(command), name),
+  );
+  remote("start <name>", "start a stopped app", "start web").action((name, _, command) => start(contextOf(command), name));
+  remote("restart <name>", "stop an app and start it in fresh containers", "restart web").action((name, _, command) =>
+    restart(contextOf(command), name),
+  );
+  remote("restage <name>", "look the image's tag up again and update to it without downtime", "restage web").action(
+    (name, _, command) => restage(contextOf(command), name),
+  );
+  remote("delete <name>", "delete an app", "delete web -f")
+    .option("-f, --force", "do not ask")
+    .action((name, options, command) => remove(contextOf(command), name, options));
+  remote("restart-app-instance <name> <index>", "replace one instance", "restart-app-instance web 0").action(
+    (name, index, _, command) => restartInstance(contextOf(command), name, index),
+  );
+  remote("logs <name>", "follow an app's output", "logs web --recent")
+    .option("--recent", "print what is kept, then end")
+    .option("--instance <index>", "of one instance only")
+    .action((name, options, command) => logs(contextOf(command), name, options));
+  remote("env <name>", "show an app's environment", "env web").action((name, _, command) => env(contextOf(command), name));
+  remote(
+    "set-env <name> <key> <value>",
+    "set a variable; takes effect at once, without downtime",
+    "set-env web COLOR blue",
+  ).action((name, key, value, _, command) => setEnv(contextOf(command), name, key, value));
+  remote("unset-env <name> <key>", "remove a variable; takes effect at once, without downtime", "unset-env web COLOR").action(
+    (name, key, _, command) => unsetEnv(contextOf(command), name, key),
+  );
+  remote("explain <name[/index]>", "why an app's instances are in the state they are in", "explain web/0").action(
+    (target, _, command) => explainApp(contextOf(command), target),
+  );
+
+  remote("status", "the platform's processes, and whether it is ready", "status").action((_, command) =>
+    status(contextOf(command)),
+  );
+  remote("cells", "list cells", "cells").action((_, command) => cells(contextOf(command)));
+  remote("cell <id>", "show a cell", "cell cell-1").action((id, _, command) => cell(contextOf(command), id));
+  remote("evacuate <cell>", "move a cell's instances elsewhere", "evacuate cell-1 --wait")
+    .option("--wait", "until the cell is empty")
+    .option("--cancel", "take it back")
+    .action((id, options, command) => evacuate(contextOf(command), id, options));
+  remote("forget <cell>", "give up a cell that is gone for good", "forget cell-2").action((id, _, command) =>
+    forget(contextOf(command), id),
+  );
+  remote("feature-flags", "list feature flags", "feature-flags").action((_, command) => featureFlags(contextOf(command)));
+  remote("feature-flag <name>", "show a feature flag", "feature-flag diego_docker").action((name, _, command) =>
+    featureFlag(contextOf(command), name),
+  );
+  remote("enable-feature-flag <name>", "turn a feature on", "enable-feature-flag diego_docker").action((name, _, command) =>
+    setFeatureFlag(contextOf(command), name, true),
+  );
+  remote("disable-feature-flag <name>", "turn a feature off", "disable-feature-flag diego_docker").action((name, _, command) =>
+    setFeatureFlag(contextOf(command), name, false),
+  );
+  remote("domains", "list the domains somebody vouches for", "domains").action((_, command) => domains(contextOf(command)));
+  remote("locks", "list the locks that are held", "locks").action((_, command) => locks(contextOf(command)));
+  remote("lrps", "list instances of every domain", "lrps --state CRASHED")
+    .option("--cell <id>", "on this cell")
+    .option("--state <state>", "UNCLAIMED, CLAIMED, RUNNING or CRASHED")
+    .action((options, command) => lrps(contextOf(command), options));
+  remote("plan", "would these instances fit, and where", "plan --docker-image nginx -i 10 -m 512M")
+    .option("-o, --docker-image <ref>", "the image")
+    .option("-i, --instances <n>", "how many (1)")
+    .option("-m, --memory <size>", "memory of each (256M)")
+    .option("-k, --disk <size>", "disk of each (1G)")
+    .action((options, command) => plan(contextOf(command), options));
+
+  for (const [name, why] of Object.entries(notServed)) {
+    program
+      .command(name, { hidden: true })
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .action(() => {
+        throw new RefusedError(`\`muster ${name}\` is not served yet`, why);
+      });
+  }
+  return program;
+}

@@ -1,0 +1,162 @@
+// Verbs about cells: cells, cell, evacuate, forget.
+import type { CellSummary } from "@muster/proto/muster/v1/auctioneer";
+import type { Cell } from "@muster/shared/model";
+import { unary } from "@muster/shared/rpc";
+import { dialAuctioneer, dialRep, repAddressOf } from "../client/peers.js";
+import type { Platform } from "../client/platform.js";
+import { type Context, openSession } from "../context.js";
+import { RefusedError, WaitedInVainError } from "../exit.js";
+
+interface Amount {
+  readonly total: number;
+  readonly free: number;
+}
+
+export interface CellShape {
+  readonly cell_id: string;
+  readonly zone: string;
+  readonly state: "healthy" | "unhealthy" | "evacuating" | "missing";
+  readonly memory_mb: Amount;
+  readonly disk_mb: Amount;
+  readonly containers: Amount;
+  readonly instances: number;
+  readonly tasks: number;
+  readonly rep_address: string;
+}
+
+const askMs = 3_000;
+
+/** Every cell the BBS knows, missing ones too, with what is free on it as the auctioneer last heard. */
+export async function readCells(platform: Platform): Promise<CellShape[]> {
+  const [{ tables }, rows, summaries] = await Promise.all([
+    platform.snapshot(["cell", "task"]),
+    platform.actualLRPs({}),
+    readSummaries(platform),
+  ]);
+  const instances = new Map<string, number>();
+  for (const row of rows) {
+    const cellId = row.actualLrpInstanceKey?.cellId ?? "";
+    if (cellId !== "") instances.set(cellId, (instances.get(cellId) ?? 0) + 1);
+  }
+  return [...tables.cells.values()]
+    .map((cell) => {
+      const tasks = [...tables.tasksOnCell(cell.cellId)].length;
+      return cellShape(cell, summaries.get(cell.cellId), instances.get(cell.cellId) ?? 0, tasks);
+    })
+    .sort((a, b) => a.cell_id.localeCompare(b.cell_id, "en", { numeric: true }));
+}
+
+/** Nobody placing work is no reason not to list the cells: then nothing is known of what is free. */
+async function readSummaries(platform: Platform): Promise<ReadonlyMap<string, CellSummary>> {
+  try {
+    const auctioneer = await dialAuctioneer(platform);
+    try {
+      const bounds = { deadlineMs: askMs, signal: platform.signal };
+      const { cells } = await unary(auctioneer.cellStates.bind(auctioneer), {}, bounds);
+      return new Map(cells.map((cell) => [cell.cellId, cell]));
+    } finally {
+      auctioneer.close();
+    }
+  } catch {
+    platform.signal.throwIfAborted();
+    return new Map();
+  }
+}
+
+/** Pure. What the auctioneer cannot tell of a live cell makes it unhealthy: no work gets there. */
+export function cellShape(cell: Cell, seen: CellSummary | undefined, instances: number, tasks: number): CellShape {
+  const gone = cell.lostAtMs !== undefined;
+  const heard = seen !== undefined && seen.state !== "silent" && !gone;
+  const amount = (total: number, free: number | undefined): Amount => ({ total, free: heard ? (free ?? 0) : 0 });
+  return {
+    cell_id: cell.cellId,
+    zone: cell.zone,
+    state: gone ? "missing" : cell.evacuating ? "evacuating" : heard && seen.state !== "unhealthy" ? "healthy" : "unhealthy",
+    memory_mb: amount(cell.memoryMb, seen?.freeMemoryMb),
+    disk_mb: amount(cell.diskMb, seen?.freeDiskMb),
+    containers: amount(cell.containers, seen?.freeContainers),
+    instances,
+    tasks,
+    rep_address: repAddressOf(cell),
+  };
+}
+
+const ofTotal = ({ free, total }: Amount): string => `${free}/${total}`;
+
+export async function cells(context: Context): Promise<void> {
+  using session = openSession(context);
+  const shapes = await readCells(session.platform);
+  context.out.show(shapes, () =>
+    context.out.table(
+      ["CELL", "ZONE", "STATE", "FREE MEMORY MB", "FREE DISK MB", "FREE CONTAINERS", "INSTANCES", "TASKS", "REP"],
+      shapes.map((cell) => [
+        cell.cell_id,
+        cell.zone,
+        cell.state,
+        ofTotal(cell.memory_mb),
+        ofTotal(cell.disk_mb),
+        ofTotal(cell.containers),
+        String(cell.instances),
+        String(cell.tasks),
+        cell.rep_address,
+      ]),
+    ),
+  );
+}
+
+export async function cell(context: Context, cellId: string): Promise<void> {
+  using session = openSession(context);
+  const shape = (await readCells(session.platform)).find((each) => each.cell_id === cellId);
+  if (shape === undefined) throw new RefusedError(`cell ${cellId} not found`, "see `muster cells`");
+  context.out.show(shape, () => {
+    for (const [name, value] of Object.entries(shape)) {
+      context.out.line(`${name.padEnd(14)}${typeof value === "object" ? `${ofTotal(value as Amount)} free` : String(value)}`);
+    }
+  });
+}
+
+export interface EvacuateOptions {
+  readonly cancel?: boolean;
+  readonly wait?: boolean;
+}
+
+const lookMs = 500;
+const evacuationMs = 600_000;
+
+export async function evacuate(context: Context, cellId: string, options: EvacuateOptions): Promise<void> {
+  using session = openSession(context);
+  const { platform } = session;
+  const presence = (await platform.cells()).find((each) => each.cellId === cellId);
+  if (presence === undefined) throw new RefusedError(`cell ${cellId} not found among the live cells`, "see `muster cells`");
+  const rep = dialRep(platform, repAddressOf(presence));
+  try {
+    await unary(rep.evacuate.bind(rep), { cancel: options.cancel ?? false }, { signal: platform.signal });
+  } finally {
+    rep.close();
+  }
+  if (options.wait === true && options.cancel !== true) await waitEmpty(context, platform, cellId);
+  const evacuating = options.cancel !== true;
+  context.out.show({ cell_id: cellId, evacuating }, () =>
+    context.out.line(evacuating ? `${cellId} is evacuating; it takes no new work` : `${cellId} takes work again`),
+  );
+}
+
+async function waitEmpty({ out }: Context, platform: Platform, cellId: string): Promise<void> {
+  const deadlineMs = platform.clock.elapsedMs() + evacuationMs;
+  let told = "";
+  for (;;) {
+    const rows = await platform.actualLRPs({ cellId });
+    if (rows.length === 0) return;
+    const text = `${rows.length} instances are still on ${cellId}`;
+    if (text !== told) out.progress(text);
+    told = text;
+    if (platform.clock.elapsedMs() >= deadlineMs) throw new WaitedInVainError(`${text} after ${evacuationMs / 1_000} s`);
+    await platform.clock.sleep(lookMs, platform.signal);
+  }
+}
+
+export async function forget(context: Context, cellId: string): Promise<void> {
+  using session = openSession(context);
+  await session.platform.forgetCell(cellId);
+  context.out.show({ cell_id: cellId, forgotten: true }, () => context.out.line(`${cellId} is forgotten`));
+}
