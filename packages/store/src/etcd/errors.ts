@@ -1,0 +1,49 @@
+// What etcd's answers mean for a commit and for a campaign. Only what is known to be final is called so.
+import {
+  EtcdAuthenticationFailedError,
+  EtcdPermissionDeniedError,
+  GRPCDataLossError,
+  GRPCFailedPreconditionError,
+  GRPCInvalidArgumentError,
+  GRPCNotImplementedError,
+  GRPCOutOfRangeError,
+  GRPCUnauthenticatedError,
+} from "etcd3";
+import type { CommitResult } from "../driver.js";
+
+type RefusalReason = Extract<CommitResult, { why: "refused" }>["reason"];
+
+/** Parts of etcd's messages, which are the only thing that tells its refusals apart (server/etcdserver/errors.go and etcdserver/api/v3rpc). */
+const phrases: readonly (readonly [part: string, reason: RefusalReason])[] = [
+  ["database space exceeded", "no-space"],
+  ["request is too large", "too-large"],
+  ["too many operations in txn", "too-large"],
+  ["message larger than max", "too-large"],
+];
+
+const finalErrors = [
+  EtcdAuthenticationFailedError,
+  EtcdPermissionDeniedError,
+  GRPCDataLossError,
+  GRPCFailedPreconditionError,
+  GRPCInvalidArgumentError,
+  GRPCNotImplementedError,
+  GRPCOutOfRangeError,
+  GRPCUnauthenticatedError,
+] as const;
+
+const isFinal = (error: unknown): boolean => finalErrors.some((kind) => error instanceof kind);
+
+/** Why etcd refused for good; `undefined` when the outcome is unknown (deadline, connection, change of etcd's leader, …). */
+export function refusalOf(error: unknown): RefusalReason | undefined {
+  const message = error instanceof Error ? error.message : "";
+  return phrases.find(([part]) => message.includes(part))?.[1] ?? (isFinal(error) ? "other" : undefined);
+}
+
+/** Whether trying again cannot help until a person has mended the settings: who we are, or what we may do. */
+export const needsOperator = (error: unknown): boolean => refusalOf(error) === "other" && !(error instanceof GRPCDataLossError);
+
+export const isTooLarge = (error: unknown): boolean => refusalOf(error) === "too-large";
+
+/** Somebody compacted the revision already. */
+export const isCompacted = (error: unknown): boolean => error instanceof GRPCOutOfRangeError;

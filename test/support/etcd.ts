@@ -1,0 +1,214 @@
+// Real etcd servers for tests: one member or three, on random loopback ports, in a folder of their own that goes with them.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { openSync, readFileSync, rmSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { request } from "node:http";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+export interface EtcdOptions {
+  /** 1 or 3; 1 by default. */
+  readonly members?: 1 | 3;
+  /** `--quota-backend-bytes`; etcd's own default of 2 GiB when absent. */
+  readonly quotaBytes?: number;
+  /** Serve clients over TLS with a certificate that etcd makes itself; its PEM is `caOf(0)`. */
+  readonly tls?: boolean;
+}
+
+interface Member {
+  readonly name: string;
+  readonly dir: string;
+  readonly clientUrl: string;
+  readonly peerUrl: string;
+  readonly args: readonly string[];
+  process: ChildProcess | undefined;
+}
+
+const readyMs = 20_000;
+/** What this process has started and not yet cleaned up, for when it ends without an `await using`. */
+const leftovers = new Set<EtcdCluster>();
+process.once("exit", () => {
+  for (const cluster of leftovers) cluster.cleanUpNow();
+});
+
+export class EtcdCluster implements AsyncDisposable {
+  readonly dir: string;
+  readonly #members: Member[];
+
+  constructor(dir: string, members: Member[]) {
+    this.dir = dir;
+    this.#members = members;
+    leftovers.add(this);
+  }
+
+  get endpoints(): string[] {
+    return this.#members.map(({ clientUrl }) => clientUrl);
+  }
+
+  /** Starts a member on the data it has, and waits until it answers as part of a healthy cluster. */
+  async start(n = 0): Promise<void> {
+    await this.launch(n);
+    await this.ready(n);
+  }
+
+  /** Starts a member without waiting. */
+  async launch(n = 0): Promise<void> {
+    const member = this.#member(n);
+    const log = openSync(join(this.dir, `${member.name}.log`), "a");
+    // setpriv: the kernel ends the server with this process, even if that is killed with -9.
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", "etcd", ...member.args], { stdio: ["ignore", log, log] });
+    member.process = child;
+    await once(child, "spawn");
+  }
+
+  async ready(n = 0): Promise<void> {
+    const member = this.#member(n);
+    for (const until = performance.now() + readyMs; performance.now() < until; await sleep(25)) {
+      if (member.process?.exitCode !== null) break;
+      if (await isHealthy(member.clientUrl)) return;
+    }
+    throw new Error(`etcd ${member.name} did not become ready:\n${this.log(n).slice(-2_000)}`);
+  }
+
+  async kill9(n = 0): Promise<void> {
+    await this.#end(this.#member(n), "SIGKILL");
+  }
+
+  async stop(n = 0): Promise<void> {
+    await this.#end(this.#member(n), "SIGTERM");
+  }
+
+  freeze(n = 0): void {
+    this.#member(n).process?.kill("SIGSTOP");
+  }
+
+  thaw(n = 0): void {
+    this.#member(n).process?.kill("SIGCONT");
+  }
+
+  log(n = 0): string {
+    return readFileSync(join(this.dir, `${this.#member(n).name}.log`), "utf8");
+  }
+
+  /** With `tls`: the certificate that signs itself, PEM. */
+  caOf(n = 0): Buffer {
+    return readFileSync(join(this.#member(n).dir, "fixtures", "client", "cert.pem"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#members.map((member) => this.#end(member, "SIGKILL")));
+    await rm(this.dir, { recursive: true, force: true });
+    leftovers.delete(this);
+  }
+
+  /** For the end of the process: nothing can be awaited any more. */
+  cleanUpNow(): void {
+    for (const { process: child } of this.#members) child?.kill("SIGKILL");
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  #member(n: number): Member {
+    const member = this.#members[n];
+    if (member === undefined) throw new Error(`there is no etcd member ${n}`);
+    return member;
+  }
+
+  async #end(member: Member, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    const child = member.process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, "exit");
+    child.kill(signal);
+    await exited;
+    member.process = undefined;
+  }
+}
+
+/** Starts the cluster and waits until every member is healthy. A port that somebody took meanwhile means another try. */
+export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster> {
+  for (let tries = 1; ; tries += 1) {
+    const cluster = await lay(options);
+    const numbers = cluster.endpoints.map((_, n) => n);
+    try {
+      for (const n of numbers) await cluster.launch(n);
+      for (const n of numbers) await cluster.ready(n);
+      return cluster;
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      if (tries === 3 || !String(error).includes("address already in use")) throw error;
+    }
+  }
+}
+
+async function lay(options: EtcdOptions): Promise<EtcdCluster> {
+  const dir = await mkdtemp(join(tmpdir(), "muster-etcd-"));
+  const count = options.members ?? 1;
+  const ports = await freePorts(count * 2);
+  const scheme = options.tls ? "https" : "http";
+  const facts = Array.from({ length: count }, (_, n) => ({
+    name: `m${n}`,
+    dir: join(dir, `m${n}`),
+    clientUrl: `${scheme}://127.0.0.1:${ports[n * 2]}`,
+    peerUrl: `http://127.0.0.1:${ports[n * 2 + 1]}`,
+  }));
+  const initialCluster = facts.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(",");
+  const members = facts.map((fact) => ({ ...fact, args: argsOf(fact, initialCluster, options), process: undefined }));
+  return new EtcdCluster(dir, members);
+}
+
+function argsOf(fact: Omit<Member, "args" | "process">, initialCluster: string, options: EtcdOptions): string[] {
+  return [
+    ...["--name", fact.name, "--data-dir", fact.dir],
+    ...["--listen-client-urls", fact.clientUrl, "--advertise-client-urls", fact.clientUrl],
+    ...["--listen-peer-urls", fact.peerUrl, "--initial-advertise-peer-urls", fact.peerUrl],
+    ...["--initial-cluster", initialCluster, "--initial-cluster-token", fact.dir],
+    // Half of the defaults: elections are over sooner, and leases of one second are allowed.
+    ...["--heartbeat-interval", "50", "--election-timeout", "500"],
+    ...(options.quotaBytes === undefined ? [] : ["--quota-backend-bytes", `${options.quotaBytes}`]),
+    ...(options.tls ? ["--auto-tls"] : []),
+  ];
+}
+
+/** Asks the kernel for ports that are free now. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = await Promise.all(
+    servers.map(async (server) => {
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return (server.address() as { port: number }).port;
+    }),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+function isHealthy(clientUrl: string): Promise<boolean> {
+  if (clientUrl.startsWith("https:")) return accepts(Number(new URL(clientUrl).port));
+  return new Promise((resolve) => {
+    const get = request(`${clientUrl}/health`, { timeout: 1_000 }, (response) => {
+      let body = "";
+      response.setEncoding("utf8").on("data", (text: string) => {
+        body += text;
+      });
+      response.on("end", () => resolve(body.includes('"true"')));
+    });
+    get.on("timeout", () => get.destroy());
+    get.on("error", () => resolve(false));
+    get.end();
+  });
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const { connect } = await import("node:net");
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
