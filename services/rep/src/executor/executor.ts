@@ -1,0 +1,413 @@
+// Owns containers from reservation to proven destruction: creates, starts, watches, stops, adopts (cell.md sections 5 to 8).
+
+import { type Container, type Garden, GardenError, type GardenProcess, type OutputSink } from "@muster/garden";
+import type { RunAction } from "@muster/proto/models/actions";
+import type { Clock } from "@muster/shared/clock";
+import type { Log } from "@muster/shared/log";
+import type { ActualLRPNetInfo, InstanceGuid } from "@muster/shared/model";
+import type { ContainerStore } from "../data/store.js";
+import type { LogHub, LogStreamName } from "../logs/hub.js";
+import {
+  type Check,
+  type ContainerRecord,
+  completed,
+  decodeSkeleton,
+  type Ending,
+  processEnvironment,
+  type RunRequest,
+  texts,
+} from "../plan/index.js";
+import type { Registry } from "../registry.js";
+import { awaitStartup, awaitUnhealthy, type HealthOptions, watchReadiness } from "./health.js";
+import { type StepHandle, type StepHost, startStep } from "./steps.js";
+
+export interface ExecutorOptions {
+  readonly cellId: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly garden: Garden;
+  readonly registry: Registry;
+  readonly logs: LogHub;
+  readonly store: ContainerStore;
+  /** Between SIGTERM and SIGKILL. */
+  readonly gracefulShutdownMs: number;
+  readonly adoptionTimeoutMs: number;
+  readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
+  /** Told of things that are counted. */
+  readonly count: (what: "completed" | "exited-on-timeout") => void;
+  /** A create failed for a reason that is the cell's own (no space, a broken tool). */
+  readonly onCreateFailed: (error: GardenError) => void;
+}
+
+/** What runs of one container in this process. */
+interface Running {
+  readonly abort: AbortController;
+  step: StepHandle | undefined;
+  /** Resolves when nothing of it runs in the rep any more. */
+  ended: Promise<void>;
+}
+
+/** Garden properties of our containers; `owner` is how a container is known to be ours. */
+export const gardenOwner = "muster-rep";
+/** Root of a container's process ids; the tree's paths follow it. */
+const rootProcess = "app";
+const destroyRetryMs = { first: 500, max: 30_000 };
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export class Executor {
+  readonly #options: ExecutorOptions;
+  readonly #running = new Map<InstanceGuid, Running>();
+  readonly #destroying = new Map<InstanceGuid, Promise<void>>();
+  /** Writes of one container's record follow each other. */
+  readonly #writes = new Map<InstanceGuid, Promise<void>>();
+
+  constructor(options: ExecutorOptions) {
+    this.#options = options;
+  }
+
+  /** Starts a reserved container; its fate is told by the registry. A container that is no longer reserved is left alone. */
+  run(guid: InstanceGuid, request: RunRequest): void {
+    const { registry } = this.#options;
+    const started = registry.updateIf(guid, ["reserved"], (record) => ({
+      ...record,
+      state: "initializing",
+      startInfo: request.start,
+    }));
+    if (started) this.#track(guid, (running) => this.#create(guid, request, running));
+  }
+
+  /** Ends a container that cannot be run at all, with a reason its owner can read. */
+  refuse(guid: InstanceGuid, ending: Ending, reason: string): void {
+    const record = this.#options.registry.get(guid);
+    if (record === undefined) return;
+    if (ending === "crashed") this.#say(record, texts.createFailed(this.#options.cellId, guid, reason), "stderr");
+    this.#complete(guid, ending, reason);
+  }
+
+  /** Takes up a container that an earlier rep started. `undefined`: the garden does not have it any more. */
+  adopt(record: ContainerRecord, container: Container | undefined): void {
+    const { registry } = this.#options;
+    const neverStarted = container === undefined || record.startInfo === undefined || container.info().state === "created";
+    if (record.state === "completed" || neverStarted) {
+      registry.add(completed(record, "removed", texts.missing));
+      if (record.ending === "discarded") this.delete(record.instanceGuid);
+      else void this.#save(record.instanceGuid);
+      return;
+    }
+    const state = record.state === "running" ? "running" : "created";
+    registry.add({ ...record, state, netInfo: netInfoOf(container) });
+    this.#track(record.instanceGuid, (running) => this.#follow(record.instanceGuid, container, running, undefined));
+    if (record.ending === "discarded") this.discard(record.instanceGuid);
+    else if (record.stopped) this.#halt(record.instanceGuid);
+  }
+
+  /** Asks a container to end; returns at once. Its completion is a removal, not a crash. */
+  stop(guid: InstanceGuid): void {
+    const record = this.#options.registry.get(guid);
+    if (record === undefined || record.stopped || record.state === "completed") return;
+    this.#options.registry.update({ ...record, stopped: true });
+    this.#say(record, texts.stopping(this.#options.cellId, guid));
+    void this.#save(guid);
+    this.#halt(guid);
+  }
+
+  /** Ends and destroys a container of which nobody wants to hear: the BBS refused its claim. */
+  discard(guid: InstanceGuid): void {
+    const { registry } = this.#options;
+    const record = registry.get(guid);
+    if (record === undefined) return;
+    if (record.state !== "completed" && !record.stopped) registry.update({ ...record, stopped: true, ending: "discarded" });
+    this.#halt(guid);
+    this.delete(guid);
+  }
+
+  /** Destroys a container, however long it takes, and forgets it then. */
+  delete(guid: InstanceGuid): void {
+    if (this.#destroying.has(guid) || this.#options.registry.get(guid) === undefined) return;
+    const done = this.#destroy(guid)
+      .catch((err: unknown) => this.#options.log.error({ err, instance_guid: guid }, "destroying a container broke"))
+      .finally(() => this.#destroying.delete(guid));
+    this.#destroying.set(guid, done);
+  }
+
+  isDestroying(guid: InstanceGuid): boolean {
+    return this.#destroying.has(guid);
+  }
+
+  /** A container that the garden lost behind our back. */
+  vanished(guid: InstanceGuid): void {
+    this.#running.get(guid)?.abort.abort();
+    this.#complete(guid, "crashed", texts.missing);
+  }
+
+  /** Leaves containers as they are and stops watching them (rule R5). */
+  async detach(): Promise<void> {
+    for (const running of this.#running.values()) running.abort.abort();
+    await Promise.all(this.#writes.values());
+  }
+
+  #track(guid: InstanceGuid, body: (running: Running) => Promise<void>): void {
+    const running: Running = { abort: new AbortController(), step: undefined, ended: Promise.resolve() };
+    this.#running.set(guid, running);
+    running.ended = body(running)
+      .catch((err: unknown) => {
+        this.#options.log.error({ err, instance_guid: guid }, "running a container broke");
+        this.#complete(guid, "crashed", `the cell failed to run the container: ${messageOf(err)}`);
+      })
+      .finally(() => this.#running.delete(guid));
+  }
+
+  async #create(guid: InstanceGuid, request: RunRequest, running: Running): Promise<void> {
+    const { registry, garden, cellId } = this.#options;
+    const record = registry.get(guid);
+    if (record === undefined) return;
+    this.#say(record, texts.creating(cellId, guid));
+    // Written before the container exists: a container without a record is one that nobody can adopt.
+    await this.#save(guid);
+    let container: Container;
+    try {
+      container = await garden.create(containerSpec(record, request), running.abort.signal);
+    } catch (error) {
+      this.#createFailed(guid, error, running);
+      return;
+    }
+    const netInfo = netInfoOf(container);
+    if (!registry.updateIf(guid, ["initializing"], (now) => ({ ...now, state: "created", netInfo }))) return;
+    this.#say(record, texts.created(cellId, guid));
+    await this.#follow(guid, container, running, request);
+  }
+
+  #createFailed(guid: InstanceGuid, error: unknown, running: Running): void {
+    const record = this.#options.registry.get(guid);
+    if (record === undefined) return;
+    if (running.abort.signal.aborted) {
+      this.#complete(guid, "removed", texts.stoppedBeforeRunning);
+      return;
+    }
+    if (error instanceof GardenError) this.#options.onCreateFailed(error);
+    const reason = messageOf(error);
+    this.#options.log.warn({ err: error, instance_guid: guid, process_guid: record.key.processGuid }, "container create failed");
+    this.#say(record, texts.createFailed(this.#options.cellId, guid, reason), "stderr");
+    this.#complete(guid, "crashed", `failed to create container: ${reason}`);
+  }
+
+  /** Runs the steps (or finds them running: no request), watches health, and completes the container when they end. */
+  async #follow(guid: InstanceGuid, container: Container, running: Running, request: RunRequest | undefined): Promise<void> {
+    const record = this.#options.registry.get(guid);
+    if (record?.startInfo === undefined) return;
+    if (request !== undefined && (record.stopped || running.abort.signal.aborted)) {
+      this.#complete(guid, "removed", texts.stoppedBeforeRunning);
+      return;
+    }
+    const action = request?.action ?? decodeSkeleton(record.startInfo.skeleton);
+    const host = this.#hostOf(record, container, request);
+    const step = startStep(action, { host, id: rootProcess, source: record.startInfo.logSource });
+    running.step = step;
+    const watching = new AbortController();
+    const detached = aborted(running.abort.signal);
+    if (request === undefined) this.#boundAdoption(guid, step, running);
+    void step.ready.then(() => this.#save(guid));
+    const unhealthy = this.#watchHealth(guid, container, step, watching.signal);
+    const first = await Promise.race([step.done, unhealthy, detached]);
+    watching.abort();
+    if (first === undefined) return;
+    if (typeof first === "string") {
+      step.stop();
+      await Promise.race([step.done, detached]);
+      this.#complete(guid, "crashed", first);
+      return;
+    }
+    // Asked for nothing and ended well is a crash too, and says so.
+    this.#complete(guid, "crashed", first.text ?? "exited");
+  }
+
+  /** R5: a container whose processes are not found again in time is reported as gone. */
+  #boundAdoption(guid: InstanceGuid, step: StepHandle, running: Running): void {
+    const cancel = this.#options.clock.after(this.#options.adoptionTimeoutMs, () => {
+      running.abort.abort();
+      this.#complete(guid, "removed", texts.notAdopted);
+    });
+    void Promise.race([step.ready, step.done]).then(cancel);
+  }
+
+  /** Makes the container running once it is healthy. Resolves to the crash reason when it never is, or no longer. */
+  async #watchHealth(guid: InstanceGuid, container: Container, step: StepHandle, signal: AbortSignal): Promise<string> {
+    const record = this.#options.registry.get(guid);
+    const info = record?.startInfo;
+    const never = new Promise<string>(() => undefined);
+    await step.ready;
+    if (record === undefined || info === undefined || signal.aborted) return never;
+    const options: HealthOptions = { clock: this.#options.clock, signal, probe: (check) => this.#probe(container, check) };
+    if (record.state !== "running") {
+      if (info.checks.length > 0) this.#say(record, texts.monitoring);
+      const result = await awaitStartup(options, info.checks, info.startTimeoutMs);
+      if (result === undefined) return never;
+      if (!result.ok) {
+        this.#sayHealth(record, result.text);
+        this.#sayHealth(record, texts.startupNeverPassed(result.afterMs));
+        return texts.neverHealthy(result.afterMs, result.text);
+      }
+      if (info.checks.length > 0) this.#say(record, texts.healthy);
+      const routable = info.readinessChecks.length === 0;
+      this.#options.registry.updateIf(guid, ["created"], (now) => ({ ...now, state: "running", routable }));
+      void this.#save(guid);
+    }
+    if (info.readinessChecks.length > 0) this.#startReadiness(guid, record, options);
+    if (info.checks.length === 0) return never;
+    const text = await awaitUnhealthy(options, info.checks);
+    if (text === undefined) return never;
+    this.#sayHealth(record, text);
+    this.#say(record, texts.unhealthy);
+    return texts.becameUnhealthy(text);
+  }
+
+  #startReadiness(guid: InstanceGuid, record: ContainerRecord, options: HealthOptions): void {
+    this.#say(record, texts.readinessStarted);
+    void watchReadiness(options, record.startInfo?.readinessChecks ?? [], (routable, text) => {
+      if (text !== "") this.#sayHealth(record, text);
+      this.#say(record, routable ? texts.ready : texts.notReady);
+      this.#options.registry.updateIf(guid, ["running"], (now) => ({ ...now, routable }));
+      void this.#save(guid);
+    });
+  }
+
+  #probe(container: Container, check: Check): Promise<string | undefined> {
+    return check.kind === "tcp" ? container.probeTcp(check.port, check.timeoutMs) : this.#options.probeHttp(container, check);
+  }
+
+  #hostOf(record: ContainerRecord, container: Container, request: RunRequest | undefined): StepHost {
+    const { clock, logs, gracefulShutdownMs, count } = this.#options;
+    const netInfo = netInfoOf(container);
+    return {
+      clock,
+      gracefulMs: gracefulShutdownMs,
+      log: (source: string, stream: LogStreamName, line: Uint8Array, atMs?: number) =>
+        logs.append(record.key, record.instanceGuid, source, stream, line, atMs),
+      exceededGraceful: () => count("exited-on-timeout"),
+      startProcess: async (id: string, action: RunAction, output: OutputSink): Promise<GardenProcess> => {
+        if (request !== undefined) return container.run(processSpec(id, action, netInfo), output);
+        const found = await container.attach(id, output);
+        if (found === undefined) throw new GardenError("process-failed", "the cell was restarted before the process was started");
+        return found;
+      },
+    };
+  }
+
+  /** Makes what runs of a container end: aborts its creation, stops its steps, or completes it when nothing runs yet. */
+  #halt(guid: InstanceGuid): void {
+    const running = this.#running.get(guid);
+    if (running?.step !== undefined) running.step.stop();
+    else if (running !== undefined) running.abort.abort();
+    else this.#complete(guid, "removed", texts.stoppedBeforeRunning);
+  }
+
+  /** The end of a container. What was asked to stop is removed, whatever its last words were. */
+  #complete(guid: InstanceGuid, ending: Ending, reason: string): void {
+    const { registry, count } = this.#options;
+    const record = registry.get(guid);
+    if (record === undefined || record.state === "completed") return;
+    const asked: Ending = record.ending === "discarded" ? "discarded" : record.stopped ? "removed" : ending;
+    count("completed");
+    registry.update(completed(record, asked, reason));
+    void this.#save(guid);
+  }
+
+  async #destroy(guid: InstanceGuid): Promise<void> {
+    const { registry, garden, clock, log, cellId, logs } = this.#options;
+    await this.#running.get(guid)?.ended;
+    const record = registry.get(guid);
+    if (record === undefined) return;
+    const existed = garden.lookup(guid) !== undefined;
+    if (existed) this.#say(record, texts.destroying(cellId, guid));
+    for (let retryMs = destroyRetryMs.first; ; retryMs = Math.min(destroyRetryMs.max, retryMs * 2)) {
+      try {
+        await garden.destroy(guid);
+        break;
+      } catch (error) {
+        this.#say(record, texts.destroyFailed(cellId, guid, messageOf(error)), "stderr");
+        log.warn({ err: error, instance_guid: guid, retry_ms: retryMs }, "container destroy failed");
+        await clock.sleep(retryMs);
+      }
+    }
+    if (existed) this.#say(record, texts.destroyed(cellId, guid));
+    logs.gone(guid);
+    registry.remove(guid);
+    await this.#enqueue(guid, () => this.#options.store.delete(guid));
+  }
+
+  /** Writes the container's record as it stands when its turn comes. */
+  #save(guid: InstanceGuid): Promise<void> {
+    return this.#enqueue(guid, async () => {
+      const record = this.#options.registry.get(guid);
+      if (record !== undefined) await this.#options.store.put(record);
+    });
+  }
+
+  #enqueue(guid: InstanceGuid, write: () => Promise<void>): Promise<void> {
+    const next = (this.#writes.get(guid) ?? Promise.resolve()).then(write).catch((err: unknown) => {
+      this.#options.log.error({ err, instance_guid: guid }, "a container's record could not be written");
+    });
+    this.#writes.set(guid, next);
+    void next.then(() => {
+      if (this.#writes.get(guid) === next) this.#writes.delete(guid);
+    });
+    return next;
+  }
+
+  #say(record: ContainerRecord, text: string, stream: LogStreamName = "stdout"): void {
+    const source = this.#options.registry.get(record.instanceGuid)?.startInfo?.logSource ?? "CELL";
+    this.#options.logs.say(record.key, record.instanceGuid, source, text, stream);
+  }
+
+  #sayHealth(record: ContainerRecord, text: string): void {
+    this.#options.logs.say(record.key, record.instanceGuid, record.startInfo?.healthSource ?? "HEALTH", text, "stderr");
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<undefined> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    signal.addEventListener("abort", () => resolve(undefined), { once: true });
+  });
+
+/** Where the container answers, as its row tells it. */
+export function netInfoOf(container: Container): ActualLRPNetInfo {
+  const info = container.info();
+  return {
+    address: info.hostIp,
+    ports: info.ports.map((port) => ({ ...port, containerTlsProxyPort: 0, hostTlsProxyPort: 0 })),
+    instanceAddress: info.containerIp,
+    instanceIpv6Address: "",
+    preferredAddress: "HOST",
+  };
+}
+
+function containerSpec(record: ContainerRecord, request: RunRequest) {
+  return {
+    handle: record.instanceGuid,
+    rootFs: request.rootFs,
+    credentials: request.credentials,
+    memoryMb: record.memoryMb,
+    diskMb: record.diskMb,
+    maxPids: request.maxPids,
+    cpuWeight: request.cpuWeight,
+    ports: request.ports.map((containerPort) => ({ containerPort })),
+    env: request.env,
+    properties: { owner: gardenOwner, process_guid: record.key.processGuid, index: String(record.key.index) },
+    hostname: record.instanceGuid,
+  };
+}
+
+function processSpec(id: string, action: RunAction, netInfo: ActualLRPNetInfo) {
+  const nofile = action.resourceLimits?.optionalNofile;
+  return {
+    id,
+    path: action.path,
+    args: action.args,
+    dir: action.dir,
+    user: action.user,
+    env: processEnvironment(action.env, netInfo),
+    nofile: nofile === undefined ? undefined : Number(nofile.value),
+  };
+}

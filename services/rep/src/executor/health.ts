@@ -1,0 +1,104 @@
+// Health checks: the start-up probes that make a container running, the liveness checks that end it, the readiness checks
+// that say whether it is routable (cell.md section 7; start-up probes are quicker than Diego's: at once, then after 25 ms, doubling to 2 s).
+import type { Clock } from "@muster/shared/clock";
+import { type Check, texts } from "../plan/index.js";
+
+/** Resolves to `undefined` for a healthy answer, else to why not. */
+export type Probe = (check: Check) => Promise<string | undefined>;
+
+export interface HealthOptions {
+  readonly clock: Clock;
+  readonly probe: Probe;
+  readonly signal: AbortSignal;
+}
+
+const firstDelayMs = 25;
+const maxDelayMs = 2_000;
+
+/** Resolves false when the signal aborted meanwhile. */
+async function pause(options: HealthOptions, ms: number): Promise<boolean> {
+  if (options.signal.aborted) return false;
+  await options.clock.sleep(ms, options.signal).catch(() => undefined);
+  return !options.signal.aborted;
+}
+
+/** A probe must answer: one that throws has not. */
+const ask = async (options: HealthOptions, check: Check): Promise<string | undefined> => {
+  try {
+    return await options.probe(check);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+};
+
+export type StartupResult = { readonly ok: true } | { readonly ok: false; readonly afterMs: number; readonly text: string };
+
+/**
+ * Probes every check until it passed once. `startTimeoutMs` 0 waits for ever. `undefined`: the signal aborted first.
+ * A probe under way when the time is over is waited for, and its success counts.
+ */
+export async function awaitStartup(
+  options: HealthOptions,
+  checks: readonly Check[],
+  startTimeoutMs: number,
+): Promise<StartupResult | undefined> {
+  const startedMs = options.clock.elapsedMs();
+  const leftMs = (): number =>
+    startTimeoutMs === 0 ? Number.POSITIVE_INFINITY : startedMs + startTimeoutMs - options.clock.elapsedMs();
+  const passes = async (check: Check): Promise<StartupResult | undefined> => {
+    let attempts = 0;
+    for (let delayMs = firstDelayMs; ; delayMs = Math.min(maxDelayMs, delayMs * 2)) {
+      const text = await ask(options, check);
+      attempts += 1;
+      if (options.signal.aborted) return undefined;
+      if (text === undefined) return { ok: true };
+      const afterMs = options.clock.elapsedMs() - startedMs;
+      if (leftMs() <= 0) return { ok: false, afterMs, text: texts.startupTimedOut(startTimeoutMs, attempts, text) };
+      if (!(await pause(options, Math.min(delayMs, leftMs())))) return undefined;
+    }
+  };
+  const results = await Promise.all(checks.map(passes));
+  if (options.signal.aborted) return undefined;
+  return results.find((result) => result?.ok === false) ?? { ok: true };
+}
+
+/** Resolves to the text of the first check that fails, at its interval; `undefined` when the signal aborts. */
+export function awaitUnhealthy(options: HealthOptions, checks: readonly Check[]): Promise<string | undefined> {
+  const watch = async (check: Check): Promise<string | undefined> => {
+    while (await pause(options, check.intervalMs)) {
+      const text = await ask(options, check);
+      if (options.signal.aborted) return undefined;
+      if (text !== undefined) return texts.livenessFailed(text);
+    }
+    return undefined;
+  };
+  return Promise.race(checks.map(watch));
+}
+
+/** Calls `onChange` whenever the container as a whole turns ready or unready; starts out as unready. */
+export async function watchReadiness(
+  options: HealthOptions,
+  checks: readonly Check[],
+  onChange: (ready: boolean, text: string) => void,
+): Promise<void> {
+  const passing = checks.map(() => false);
+  let ready = false;
+  const watch = async (check: Check, at: number): Promise<void> => {
+    let delayMs = firstDelayMs;
+    let passedOnce = false;
+    while (!options.signal.aborted) {
+      const text = await ask(options, check);
+      if (options.signal.aborted) return;
+      passing[at] = text === undefined;
+      passedOnce ||= text === undefined;
+      const now = passing.every((one) => one);
+      if (now !== ready) {
+        ready = now;
+        onChange(ready, text === undefined ? "" : texts.readinessFailed(text));
+      }
+      if (!(await pause(options, passedOnce ? check.intervalMs : delayMs))) return;
+      delayMs = Math.min(maxDelayMs, delayMs * 2);
+    }
+  };
+  await Promise.all(checks.map(watch));
+}

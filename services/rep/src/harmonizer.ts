@@ -1,0 +1,295 @@
+// Keeps rows and containers in harmony: gathers facts of what changed, plans, and carries the plan out over the session.
+import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import type { ReportItem, ReportReply } from "@muster/proto/muster/v1/report";
+import type { Clock } from "@muster/shared/clock";
+import { BbsError } from "@muster/shared/errors";
+import type { Log } from "@muster/shared/log";
+import type { Mirror } from "@muster/shared/mirror";
+import {
+  type ActualLRP,
+  asInstanceGuid,
+  asProcessGuid,
+  type Change,
+  type InstanceGuid,
+  type ProcessGuid,
+} from "@muster/shared/model";
+import type { Executor } from "./executor/executor.js";
+import {
+  type Accepted,
+  acceptedNothing,
+  buildRunRequest,
+  type HarmonizeMode,
+  type InstanceFacts,
+  instancesTouched,
+  instanceThatLostItsRow,
+  planHarmonize,
+  planReply,
+  type ReportKind,
+  type ReportStep,
+  texts,
+} from "./plan/index.js";
+import type { Registry } from "./registry.js";
+import { reportItem } from "./report/items.js";
+import type { ReportSession } from "./report/session.js";
+
+export interface HarmonizerOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly registry: Registry;
+  readonly executor: Executor;
+  readonly mirror: Mirror;
+  readonly session: ReportSession;
+  readonly fetchDesiredLRP: (processGuid: string, signal: AbortSignal) => Promise<DesiredLRP>;
+  readonly cell: { readonly cellId: string; readonly zone: string; readonly pollingMs: number };
+  readonly adopting: () => boolean;
+  readonly onBulkSync: (durationMs: number) => void;
+}
+
+/** Where an instance's row is looked for. */
+interface Slot {
+  readonly processGuid: ProcessGuid;
+  readonly index: number;
+}
+
+/** After an outcome was answered, the mirror has this long to show it before the row is reported again. */
+const settleMs = 10_000;
+/** Before a report that nobody answered is made again. */
+const againMs = 500;
+/** A reservation that was never claimed. Source: cell.md section 5. */
+const expiryMs = 60_000;
+const fetchRetryMs = { first: 50, max: 2_000 };
+
+const kindOfCase: Readonly<Record<string, ReportKind>> = {
+  claimed: "claimed",
+  started: "started",
+  crashed: "crashed",
+  removed: "removed",
+  removeEvacuating: "remove-evacuating",
+};
+
+export class Harmonizer {
+  readonly #options: HarmonizerOptions;
+  readonly #dirty = new Map<InstanceGuid, Slot>();
+  readonly #accepted = new Map<InstanceGuid, Accepted>();
+  readonly #inFlight = new Set<InstanceGuid>();
+  /** Nothing is reported of these before that time (elapsed). */
+  readonly #quietUntil = new Map<InstanceGuid, number>();
+  readonly #starting = new Set<InstanceGuid>();
+  #mode: HarmonizeMode = "changes";
+  #scheduled = false;
+  #signal: AbortSignal = AbortSignal.abort();
+
+  constructor(options: HarmonizerOptions) {
+    this.#options = options;
+    options.registry.onChange((guid, record, before) => {
+      const key = (record ?? before)?.key;
+      if (record === undefined) this.#accepted.delete(guid);
+      if (key !== undefined) this.#look(guid, key);
+    });
+    options.mirror.onChanges((changes, snapshot) => this.#onRows(changes, snapshot));
+  }
+
+  /** Compares everything every `pollingMs` until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, cell } = this.#options;
+    this.#signal = signal;
+    while (!signal.aborted) {
+      await clock.sleep(cell.pollingMs, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      this.#expire();
+      this.everything();
+    }
+  }
+
+  /** Looks at every container and every row at the next turn, also at those believed to be in order. */
+  everything(): void {
+    this.#mode = "everything";
+    const nowMs = this.#options.clock.elapsedMs();
+    for (const [guid, untilMs] of this.#quietUntil) if (untilMs <= nowMs) this.#quietUntil.delete(guid);
+    for (const record of this.#options.registry.all()) this.#dirty.set(record.instanceGuid, record.key);
+    for (const row of this.#options.mirror.tables.actualLRPs.values()) {
+      if (row.instanceKey !== undefined) this.#dirty.set(row.instanceKey.instanceGuid, row);
+    }
+    this.#schedule();
+  }
+
+  onSessionClosed(): void {
+    this.#inFlight.clear();
+  }
+
+  onReply(item: ReportItem, reply: ReportReply): void {
+    const kind = kindOfCase[item.report?.$case ?? ""];
+    const key = item.actualLrpKey;
+    if (kind === undefined || key === undefined) return;
+    const guid = asInstanceGuid(item.actualLrpInstanceKey?.instanceGuid ?? "");
+    this.#inFlight.delete(guid);
+    this.#carryOut(guid, kind, item, reply);
+    this.#look(guid, { processGuid: asProcessGuid(key.processGuid), index: key.index });
+  }
+
+  #carryOut(guid: InstanceGuid, kind: ReportKind, item: ReportItem, reply: ReportReply): void {
+    const { executor, clock, log } = this.#options;
+    const step = planReply(kind, reply.errorType);
+    if (reply.errorType !== "") {
+      const fields = { instance_guid: guid, process_guid: item.actualLrpKey?.processGuid, index: item.actualLrpKey?.index };
+      log.info(
+        { ...fields, reason: `${reply.errorType}: ${reply.errorMessage}`, step: kind },
+        `report refused, container: ${step}`,
+      );
+    }
+    switch (step) {
+      case "run":
+        if (this.#options.registry.get(guid) === undefined) return;
+        this.#accepted.set(guid, { what: "claimed" });
+        void this.#start(guid);
+        return;
+      case "confirm": {
+        const { registry } = this.#options;
+        const record = registry.get(guid);
+        const sent = item.report?.$case === "started" ? item.report.value : undefined;
+        if (record !== undefined) {
+          this.#accepted.set(guid, { what: "started", netInfo: record.netInfo, routable: sent?.routable ?? record.routable });
+        }
+        return;
+      }
+      case "discard":
+        executor.discard(guid);
+        return;
+      case "stop":
+        executor.stop(guid);
+        return;
+      case "delete":
+        this.#hush(guid, settleMs);
+        executor.delete(guid);
+        return;
+      case "again":
+        this.#hush(guid, againMs);
+        clock.after(againMs, () => this.#lookAgain(guid, item));
+        return;
+    }
+  }
+
+  #lookAgain(guid: InstanceGuid, item: ReportItem): void {
+    const key = item.actualLrpKey;
+    if (key !== undefined) this.#look(guid, { processGuid: asProcessGuid(key.processGuid), index: key.index });
+  }
+
+  #hush(guid: InstanceGuid, ms: number): void {
+    this.#quietUntil.set(guid, this.#options.clock.elapsedMs() + ms);
+  }
+
+  #onRows(changes: readonly Change[], snapshot: boolean): void {
+    for (const change of changes) {
+      if (change.kind !== "actualLRP") continue;
+      const lost = instanceThatLostItsRow(change.before, change.after);
+      // Whatever the BBS accepted of it is void now: it has to be asked again whether the container may stay.
+      if (lost !== undefined) this.#accepted.delete(lost);
+      const row = change.after ?? change.before;
+      if (row === undefined) continue;
+      for (const guid of instancesTouched(change)) this.#look(guid, row);
+    }
+    if (snapshot) this.everything();
+  }
+
+  #look(guid: InstanceGuid, slot: Slot): void {
+    this.#dirty.set(guid, slot);
+    this.#schedule();
+  }
+
+  /** One turn for everything that changed in this tick. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    const { mirror, session, clock, adopting, executor, onBulkSync } = this.#options;
+    const startedMs = clock.elapsedMs();
+    const mode = mirror.synced ? this.#mode : "changes";
+    const facts = [...this.#dirty].map(([guid, slot]) => this.#facts(guid, slot));
+    const plan = planHarmonize(facts, mirror.synced && !adopting(), mode);
+    if (this.#mode === "everything") onBulkSync(clock.elapsedMs() - startedMs);
+    // Cleared first: carrying the plan out changes containers, which must be looked at again.
+    this.#dirty.clear();
+    this.#mode = "changes";
+    for (const step of plan) if (step.do === "stop") executor.stop(step.instanceGuid);
+    // Without a session nothing is reported: everything is looked at again when the next one is decided.
+    if (session.phase !== "decided") return;
+    const reports = plan.filter((step) => step.do === "report");
+    const { room } = session;
+    // What finds no room keeps its place: replies make room and bring the next turn.
+    for (const step of reports.slice(room)) this.#dirty.set(step.instanceGuid, step.key);
+    if (reports.length > room) this.#mode = mode;
+    this.#send(reports.slice(0, room));
+  }
+
+  #send(steps: readonly ReportStep[]): void {
+    const { session, cell, registry } = this.#options;
+    if (steps.length === 0) return;
+    for (const step of steps) this.#inFlight.add(step.instanceGuid);
+    session.send(
+      steps.map((step) => reportItem(step.report, step.key, step.instanceGuid, cell, registry.get(step.instanceGuid))),
+    );
+  }
+
+  #facts(instanceGuid: InstanceGuid, slot: Slot): InstanceFacts {
+    const { registry, executor, mirror, clock, cell } = this.#options;
+    const quietUntil = this.#quietUntil.get(instanceGuid);
+    const quiet = quietUntil !== undefined && clock.elapsedMs() < quietUntil;
+    if (quietUntil !== undefined && !quiet) this.#quietUntil.delete(instanceGuid);
+    const all = mirror.tables.rows(slot.processGuid, slot.index);
+    const rows = [all.ORDINARY, all.EVACUATING, all.SUSPECT].filter(
+      (row): row is ActualLRP => row?.instanceKey?.instanceGuid === instanceGuid && row.instanceKey.cellId === cell.cellId,
+    );
+    return {
+      instanceGuid,
+      container: registry.get(instanceGuid),
+      rows,
+      accepted: this.#accepted.get(instanceGuid) ?? acceptedNothing,
+      settling: quiet || this.#inFlight.has(instanceGuid) || executor.isDestroying(instanceGuid),
+    };
+  }
+
+  /** A claim was accepted: fetches what to run and runs it. Tries as long as the container waits for it. */
+  async #start(guid: InstanceGuid): Promise<void> {
+    const { registry, executor, clock, log, fetchDesiredLRP } = this.#options;
+    if (this.#starting.has(guid)) return;
+    this.#starting.add(guid);
+    try {
+      for (let retryMs = fetchRetryMs.first; !this.#signal.aborted; retryMs = Math.min(fetchRetryMs.max, retryMs * 2)) {
+        const record = registry.get(guid);
+        if (record?.state !== "reserved" || record.stopped) return;
+        try {
+          const desired = await fetchDesiredLRP(record.key.processGuid, this.#signal);
+          const request = buildRunRequest(desired, record.key, guid);
+          if ("fault" in request) executor.refuse(guid, "crashed", request.fault);
+          else executor.run(guid, request);
+          return;
+        } catch (err) {
+          if (this.#signal.aborted) return;
+          // The DesiredLRP is gone, or the row is no longer ours: nothing to run. Anything else is tried again.
+          if (err instanceof BbsError && (err.code === "ResourceNotFound" || err.code === "PermissionDenied")) {
+            executor.refuse(guid, "removed", err.message);
+            return;
+          }
+          log.warn({ err, instance_guid: guid, retry_ms: retryMs }, "run information could not be fetched");
+          await clock.sleep(retryMs, this.#signal).catch(() => undefined);
+        }
+      }
+    } finally {
+      this.#starting.delete(guid);
+    }
+  }
+
+  #expire(): void {
+    const { registry, executor, clock } = this.#options;
+    for (const record of [...registry.all()]) {
+      const expired = record.state === "reserved" && clock.elapsedMs() - record.reservedAtMs >= expiryMs;
+      if (expired) executor.refuse(record.instanceGuid, "crashed", texts.expired);
+    }
+  }
+}

@@ -1,0 +1,98 @@
+// The rep's metrics: names of convergence.md 8.3 without their prefix.
+import { Counter, Gauge, Histogram, type Registry as MetricsRegistry } from "@muster/shared/metrics";
+import type { Rep, RepObserver } from "./rep.js";
+
+const bytesPerMb = 1_048_576;
+
+export interface RepMetrics {
+  readonly observer: RepObserver;
+  /** Counts and times the calls of the rep's own interface. */
+  readonly observeCall: (call: string, code: string, durationMs: number) => void;
+  /** Gauges are read off the rep whenever they are asked for. */
+  attach(rep: Rep): void;
+}
+
+export function repMetrics(registry: MetricsRegistry): RepMetrics {
+  const registers = [registry];
+  const completed = new Counter({ name: "rep_containers_completed_total", help: "Containers that ended, however.", registers });
+  const onTimeout = new Counter({
+    name: "rep_containers_exited_on_timeout_total",
+    help: "Processes killed because they outlived the graceful interval.",
+    registers,
+  });
+  const bulk = new Histogram({
+    name: "rep_bulk_sync_duration_seconds",
+    help: "Building one plan over every container and row.",
+    buckets: [0.000_1, 0.001, 0.01, 0.1, 1, 10],
+    registers,
+  });
+  const checkFailed = new Gauge({
+    name: "rep_garden_healthcheck_failed",
+    help: "1 while the garden does not answer.",
+    registers,
+  });
+  const requests = new Counter({
+    name: "rep_requests_total",
+    help: "Calls by result.",
+    labelNames: ["type", "result"],
+    registers,
+  });
+  const durations = new Histogram({ name: "rep_request_duration_seconds", help: "Calls.", labelNames: ["type"], registers });
+  return {
+    observer: {
+      completed: () => completed.inc(),
+      exitedOnTimeout: () => onTimeout.inc(),
+      bulkSync: (ms) => bulk.observe(ms / 1_000),
+      gardenCheck: (ok) => checkFailed.set(ok ? 0 : 1),
+    },
+    observeCall: (type, result, ms) => {
+      requests.inc({ type, result });
+      durations.observe({ type }, ms / 1_000);
+    },
+    attach: (rep) => attachGauges(rep, registers),
+  };
+}
+
+function attachGauges(rep: Rep, registers: MetricsRegistry[]): void {
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  gauge("rep_containers", "Containers the cell holds.", () => rep.registry.size);
+  gauge("rep_containers_starting", "Containers reserved, initializing or created.", () => rep.registry.startingCount);
+  gauge("rep_cell_unhealthy", "1 while the cell takes no work.", () => (rep.condition.unhealthyReason === undefined ? 0 : 1));
+  gauge("rep_session_open", "1 while the BBS knows what this cell holds.", () => (rep.connected ? 1 : 0));
+  const capacity = (name: string, help: string, total: number, remaining: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ["kind"],
+      registers,
+      collect() {
+        this.set({ kind: "total" }, total);
+        this.set({ kind: "remaining" }, remaining());
+        this.set({ kind: "allocated" }, total - remaining());
+      },
+    });
+  };
+  const { total } = rep.registry;
+  capacity(
+    "rep_capacity_memory_bytes",
+    "Memory for containers.",
+    total.memoryMb * bytesPerMb,
+    () => rep.registry.remaining().memoryMb * bytesPerMb,
+  );
+  capacity(
+    "rep_capacity_disk_bytes",
+    "Disk for containers.",
+    total.diskMb * bytesPerMb,
+    () => rep.registry.remaining().diskMb * bytesPerMb,
+  );
+  capacity("rep_capacity_containers", "Containers.", total.containers, () => rep.registry.remaining().containers);
+}

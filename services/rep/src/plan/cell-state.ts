@@ -1,0 +1,88 @@
+// The cell's state as the auctioneer sees it, and its presence.
+import type { CellPresence } from "@muster/proto/models/cells";
+import type { LRPState, RootFSProvider, StateResponse } from "@muster/proto/muster/v1/rep";
+import type { ContainerRecord, Resources } from "./container.js";
+
+/** What does not change while the rep runs. */
+export interface CellIdentity {
+  readonly cellId: string;
+  readonly cellIndex: number;
+  readonly zone: string;
+  /** host:port of the rep's gRPC interface. */
+  readonly repAddress: string;
+  readonly rootFSSchemes: readonly string[];
+  readonly placementTags: readonly string[];
+  readonly optionalPlacementTags: readonly string[];
+  readonly total: Resources;
+}
+
+/** What does. */
+export interface CellCondition {
+  readonly available: Resources;
+  readonly startingContainerCount: number;
+  readonly evacuating: boolean;
+  /** Why the cell takes no work; `undefined` when it does. */
+  readonly unhealthyReason: string | undefined;
+}
+
+/** Source: cell.md section 1, LRPs[]. */
+export function lrpStateName(record: Pick<ContainerRecord, "state" | "ending">): string {
+  if (record.state === "running") return "RUNNING";
+  if (record.state !== "completed") return "CLAIMED";
+  return record.ending === "crashed" ? "CRASHED" : "SHUTDOWN";
+}
+
+export const lrpState = (record: ContainerRecord): LRPState => ({
+  processGuid: record.key.processGuid,
+  index: record.key.index,
+  domain: record.key.domain,
+  instanceGuid: record.instanceGuid,
+  state: lrpStateName(record),
+  memoryMb: record.memoryMb,
+  diskMb: record.diskMb,
+});
+
+const providers = (schemes: readonly string[]): RootFSProvider[] =>
+  schemes.map((scheme) => ({ scheme, fixedSet: false, names: [] }));
+
+/** One message of the state stream; with `full` the reader forgets what it knew. */
+export function cellState(
+  identity: CellIdentity,
+  condition: CellCondition,
+  change: { readonly full: boolean; readonly lrps: readonly ContainerRecord[]; readonly removedLRPs: readonly string[] },
+): StateResponse {
+  return {
+    full: change.full,
+    cellId: identity.cellId,
+    cellIndex: identity.cellIndex,
+    zone: identity.zone,
+    total: { ...identity.total },
+    available: { ...condition.available },
+    startingContainerCount: condition.startingContainerCount,
+    evacuating: condition.evacuating,
+    healthy: condition.unhealthyReason === undefined,
+    unhealthyReason: condition.unhealthyReason ?? "",
+    rootFsProviders: providers(identity.rootFSSchemes),
+    volumeDrivers: [],
+    placementTags: [...identity.placementTags],
+    optionalPlacementTags: [...identity.optionalPlacementTags],
+    proxyMemoryAllocationMb: 0,
+    lrps: change.lrps.map(lrpState),
+    removedLrps: [...change.removedLRPs],
+    tasks: [],
+    removedTasks: [],
+  };
+}
+
+/** The content of the cell's presence: where its rep is reached and what it could hold when empty. */
+export const cellPresence = (identity: CellIdentity): CellPresence => ({
+  cellId: identity.cellId,
+  repAddress: identity.repAddress,
+  repUrl: `https://${identity.repAddress}`,
+  zone: identity.zone,
+  capacity: { ...identity.total },
+  rootfsProviders: identity.rootFSSchemes.map((name) => ({ name, properties: [] })),
+  placementTags: [...identity.placementTags],
+  optionalPlacementTags: [...identity.optionalPlacementTags],
+  annotations: {},
+});

@@ -1,0 +1,10 @@
+// The cell's pure decisions.
+export * from "./cell-state.js";
+export * from "./container.js";
+export * from "./environment.js";
+export * from "./harmonize.js";
+export * from "./lines.js";
+export * from "./perform.js";
+export { instancesTouched, instanceThatLostItsRow, sameNetInfo } from "./rows.js";
+export * from "./run-request.js";
+export * from "./texts.js";

@@ -1,0 +1,49 @@
+// Texts that Diego's users know, byte for byte.
+
+/** A duration as Go prints it: 10s, 1m0s, 1m0.1s, 250ms. Units: milliseconds, to the millisecond. */
+export function durationText(ms: number): string {
+  const whole = Math.round(ms);
+  if (whole < 1_000) return `${whole}ms`;
+  const hours = Math.floor(whole / 3_600_000);
+  const minutes = Math.floor((whole % 3_600_000) / 60_000);
+  const seconds = `${(whole % 60_000) / 1_000}s`;
+  if (hours > 0) return `${hours}h${minutes}m${seconds}`;
+  return minutes > 0 ? `${minutes}m${seconds}` : seconds;
+}
+
+/** The last words about a process: ` (out of memory)` and the graceful interval are told when they had a part in it. */
+export function exitText(exitStatus: number, outOfMemory: boolean, exceededGracefulMs: number | undefined): string {
+  const memory = outOfMemory ? " (out of memory)" : "";
+  const graceful =
+    exceededGracefulMs === undefined ? "" : ` (exceeded ${durationText(exceededGracefulMs)} graceful shutdown interval)`;
+  return `${exitStatus}${memory}${graceful}`;
+}
+
+export const texts = {
+  creating: (cell: string, instance: string) => `Cell ${cell} creating container for instance ${instance}`,
+  created: (cell: string, instance: string) => `Cell ${cell} successfully created container for instance ${instance}`,
+  createFailed: (cell: string, instance: string, error: string) =>
+    `Cell ${cell} failed to create container for instance ${instance}: ${error}`,
+  stopping: (cell: string, instance: string) => `Cell ${cell} stopping instance ${instance}`,
+  destroying: (cell: string, instance: string) => `Cell ${cell} destroying container for instance ${instance}`,
+  destroyed: (cell: string, instance: string) => `Cell ${cell} successfully destroyed container for instance ${instance}`,
+  destroyFailed: (cell: string, instance: string, error: string) =>
+    `Cell ${cell} failed to destroy container for instance ${instance}: ${error}`,
+  stoppedBeforeRunning: "stopped-before-running",
+  expired: "expired container",
+  missing: "missing garden container",
+  notAdopted: "the container could not be adopted after a restart of the cell",
+  monitoring: "Starting health monitoring of container",
+  healthy: "Container became healthy",
+  unhealthy: "Container became unhealthy",
+  readinessStarted: "Starting readiness health monitoring of container",
+  ready: "Container passed the readiness health check. Container marked ready and added to route pool.",
+  notReady: "Container failed the readiness health check. Container marked not ready and removed from route pool.",
+  startupTimedOut: (afterMs: number, attempts: number, text: string) =>
+    `Timed out after ${durationText(afterMs)} (${attempts} attempts) waiting for startup check to succeed: ${text}`,
+  startupNeverPassed: (afterMs: number) => `Failed after ${durationText(afterMs)}: startup health check never passed.`,
+  neverHealthy: (afterMs: number, text: string) => `Instance never healthy after ${durationText(afterMs)}: ${text}`,
+  livenessFailed: (text: string) => `Liveness check unsuccessful: ${text}`,
+  readinessFailed: (text: string) => `Readiness check unsuccessful: ${text}`,
+  becameUnhealthy: (text: string) => `Instance became unhealthy: ${text}`,
+} as const;

@@ -1,0 +1,391 @@
+// One cell: mirrors its rows, holds its session, admits work, and keeps what runs here and what the BBS believes in harmony.
+// All logic of the rep is here and below; transports come in as functions, so that the simulator runs this very class.
+import type { Container, Garden, GardenError } from "@muster/garden";
+import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import type { ContainerMetrics, PerformRequest, PerformResponse, StateResponse } from "@muster/proto/muster/v1/rep";
+import type { ContainerReport } from "@muster/proto/muster/v1/report";
+import type { WatchRequest, WatchResponse } from "@muster/proto/muster/v1/watch";
+import type { Clock, Entropy } from "@muster/shared/clock";
+import { BbsError } from "@muster/shared/errors";
+import type { Log } from "@muster/shared/log";
+import { Mirror } from "@muster/shared/mirror";
+import { asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
+import type { ContainerStore } from "./data/store.js";
+import { Executor } from "./executor/executor.js";
+import { GardenWatch } from "./garden-watch.js";
+import { Harmonizer } from "./harmonizer.js";
+import { LogHub } from "./logs/hub.js";
+import {
+  type CellCondition,
+  type CellIdentity,
+  type Check,
+  type ContainerRecord,
+  cellPresence,
+  instanceGuidOf,
+  type LRPAsk,
+  planPerform,
+} from "./plan/index.js";
+import { Registry } from "./registry.js";
+import { inventoryLine } from "./report/items.js";
+import { type Hello, type ReportConnection, ReportSession } from "./report/session.js";
+import { StateFeed } from "./state-feed.js";
+
+/** How the rep reaches the BBS. */
+export interface RepIO {
+  openReport(signal: AbortSignal): ReportConnection;
+  openWatch(request: WatchRequest, signal: AbortSignal): AsyncIterable<WatchResponse>;
+  /** @throws BbsError */
+  fetchDesiredLRP(processGuid: string, signal: AbortSignal): Promise<DesiredLRP>;
+}
+
+export interface RepSettings {
+  readonly cellId: string;
+  readonly cellIndex: number;
+  readonly zone: string;
+  /** host:port of the rep's gRPC interface. */
+  readonly repAddress: string;
+  readonly rootFSSchemes: readonly string[];
+  readonly placementTags: readonly string[];
+  readonly optionalPlacementTags: readonly string[];
+  /** 0: the garden's. MiB. */
+  readonly capacity: { readonly memoryMb: number; readonly diskMb: number; readonly containers: number };
+  readonly presenceTtlMs: number;
+  readonly pollingMs: number;
+  readonly gracefulShutdownMs: number;
+  readonly adoptionTimeoutMs: number;
+}
+
+/** What is counted; the shell makes metrics of it. */
+export interface RepObserver {
+  completed(): void;
+  exitedOnTimeout(): void;
+  /** Building one plan over everything took this long. */
+  bulkSync(durationMs: number): void;
+  gardenCheck(ok: boolean): void;
+}
+
+export interface RepOptions {
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly log: Log;
+  readonly garden: Garden;
+  readonly io: RepIO;
+  readonly store: ContainerStore;
+  /** Rule R6: the random id in the cell's data folder. */
+  readonly owner: string;
+  /** Rule E2: remembered in the cell's data folder. */
+  readonly evacuating: boolean;
+  readonly settings: RepSettings;
+  readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
+  readonly observer?: RepObserver;
+}
+
+/** Accepted attempts remembered for rule P1; far more than can be in flight on one cell. */
+const rememberedAttempts = 4_096;
+
+export class Rep {
+  readonly logs: LogHub;
+  readonly registry: Registry;
+  readonly #options: RepOptions;
+  readonly #identity: CellIdentity;
+  readonly #executor: Executor;
+  readonly #mirror: Mirror;
+  readonly #session: ReportSession;
+  readonly #harmonizer: Harmonizer;
+  readonly #gardenWatch: GardenWatch;
+  readonly #feed: StateFeed;
+  readonly #attempts = new Map<string, ContainerRecord["instanceGuid"]>();
+  readonly #adopted: Promise<void>;
+  #adoptedNow: () => void = () => undefined;
+  #adopting = true;
+
+  constructor(options: RepOptions) {
+    this.#options = options;
+    const { clock, log, garden, settings, store, entropy, observer } = options;
+    const total = capacityOf(settings, garden);
+    this.#identity = { ...settings, total };
+    this.registry = new Registry(total);
+    this.logs = new LogHub(clock);
+    this.#adopted = new Promise((resolve) => {
+      this.#adoptedNow = resolve;
+    });
+    this.#gardenWatch = new GardenWatch({
+      clock,
+      log,
+      garden,
+      onChange: (ok) => {
+        observer?.gardenCheck(ok);
+        this.#feed.touch();
+      },
+    });
+    this.#executor = new Executor({
+      ...settings,
+      clock,
+      log,
+      garden,
+      store,
+      registry: this.registry,
+      logs: this.logs,
+      probeHttp: options.probeHttp,
+      count: (what) => (what === "completed" ? observer?.completed() : observer?.exitedOnTimeout()),
+      onCreateFailed: (error: GardenError) => this.#gardenWatch.createFailed(error),
+    });
+    this.#mirror = new Mirror({
+      open: options.io.openWatch,
+      kinds: ["actualLRP"],
+      cellId: settings.cellId,
+      clock,
+      log,
+    });
+    this.#session = new ReportSession({
+      open: options.io.openReport,
+      clock,
+      entropy,
+      log,
+      owner: options.owner,
+      ttlMs: settings.presenceTtlMs,
+      handler: {
+        hello: () => this.#hello(),
+        inventory: () => this.#inventory(),
+        onDecided: () => this.#harmonizer.everything(),
+        onReply: (item, reply) => this.#harmonizer.onReply(item, reply),
+        onClosed: () => this.#harmonizer.onSessionClosed(),
+      },
+    });
+    this.#harmonizer = new Harmonizer({
+      clock,
+      log,
+      registry: this.registry,
+      executor: this.#executor,
+      mirror: this.#mirror,
+      session: this.#session,
+      fetchDesiredLRP: options.io.fetchDesiredLRP,
+      cell: settings,
+      adopting: () => this.#adopting,
+      onBulkSync: (ms) => observer?.bulkSync(ms),
+    });
+    this.#feed = new StateFeed({ clock, registry: this.registry, identity: this.#identity, condition: () => this.#condition() });
+  }
+
+  /** Why there is no session with the BBS; `undefined` when there is. */
+  get trouble(): string | undefined {
+    return this.#session.trouble;
+  }
+
+  get connected(): boolean {
+    return this.#session.phase === "decided";
+  }
+
+  get condition(): CellCondition {
+    return this.#condition();
+  }
+
+  /**
+   * Runs the cell until the signal aborts, then detaches from its containers (rule R5).
+   * @throws OperatorError when the garden cannot be started, Error when it does not answer: the presence then ends with the process.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const broken = new AbortController();
+    const either = AbortSignal.any([signal, broken.signal]);
+    const loops = [
+      this.#session.run(either),
+      this.#mirror.run(either),
+      this.#harmonizer.run(either),
+      this.#adopt(either).then(() => this.#watchOver(either)),
+    ];
+    try {
+      await Promise.all(loops.map((loop) => loop.catch((error: unknown) => Promise.reject(signal.aborted ? undefined : error))));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      broken.abort(new Error("the rep is ending"));
+      await this.#executor.detach();
+    }
+  }
+
+  /** Takes or refuses work; the answer is given before anything is started. @throws BbsError InvalidRequest for another cell's work. */
+  perform(request: PerformRequest): PerformResponse {
+    const { cellId } = this.#options.settings;
+    if (request.cellId !== "" && request.cellId !== cellId) {
+      throw new BbsError("InvalidRequest", "workload cell ID does not match this cell", { cell_id: request.cellId });
+    }
+    const verdicts = planPerform(
+      {
+        closedBecause: this.#closedBecause(),
+        remaining: this.registry.remaining(),
+        rootFSSchemes: new Set(this.#options.settings.rootFSSchemes),
+        holds: (processGuid, index) => this.registry.holds(processGuid, index),
+        accepted: (auctionId) => this.#acceptedBefore(auctionId),
+      },
+      request.lrps,
+    );
+    const refused = verdicts.flatMap((verdict) =>
+      verdict.take === "refused" ? [{ auctionId: verdict.ask.auctionId, reason: verdict.reason }] : [],
+    );
+    for (const verdict of verdicts) if (verdict.take === "now") this.#reserve(verdict.ask);
+    const tasks = request.tasks.map((task) => ({ auctionId: task.auctionId, reason: "this cell does not run tasks yet" }));
+    return { refused: [...refused, ...tasks] };
+  }
+
+  /** The whole state, then changes. */
+  state(signal: AbortSignal): AsyncGenerator<StateResponse, void, undefined> {
+    return this.#feed.follow(signal);
+  }
+
+  /** Stops one instance now. @throws BbsError ResourceNotFound */
+  stopInstance(processGuid: string, instanceGuid: string): void {
+    const record = this.registry.get(asInstanceGuid(instanceGuid));
+    if (record === undefined || record.key.processGuid !== processGuid) {
+      throw new BbsError("ResourceNotFound", "this cell has no such instance", { instance_guid: instanceGuid });
+    }
+    this.#executor.stop(record.instanceGuid);
+  }
+
+  /** What each container uses now; one that cannot say is left out. */
+  async containerMetrics(): Promise<ContainerMetrics[]> {
+    const nowMs = this.#options.clock.nowMs();
+    const all = [...this.registry.all()].map(async (record): Promise<ContainerMetrics | undefined> => {
+      const container = this.#options.garden.lookup(record.instanceGuid);
+      const usage = await container?.usage().catch(() => undefined);
+      if (container === undefined || usage === undefined) return undefined;
+      return {
+        instanceGuid: record.instanceGuid,
+        processGuid: record.key.processGuid,
+        index: record.key.index,
+        taskGuid: "",
+        memoryUsageBytes: BigInt(usage.memoryBytes),
+        memoryQuotaBytes: BigInt(record.memoryMb) * 1_048_576n,
+        diskUsageBytes: BigInt(usage.diskBytes),
+        diskQuotaBytes: BigInt(record.diskMb) * 1_048_576n,
+        cpuTimeNs: usage.cpuTimeNs,
+        ageNs: BigInt(Math.max(0, Math.round(nowMs - container.info().createdAtMs))) * 1_000_000n,
+      };
+    });
+    return (await Promise.all(all)).filter((one) => one !== undefined);
+  }
+
+  #acceptedBefore(auctionId: string): boolean {
+    const guid = this.#attempts.get(auctionId);
+    return guid !== undefined && this.registry.get(guid) !== undefined;
+  }
+
+  #reserve(ask: LRPAsk): void {
+    const { clock, entropy, log } = this.#options;
+    const instanceGuid = asInstanceGuid(instanceGuidOf(entropy.guid()));
+    const key = { processGuid: asProcessGuid(ask.processGuid), index: ask.index, domain: asDomainName(ask.domain) };
+    this.#remember(ask.auctionId, instanceGuid);
+    this.registry.add({
+      key,
+      instanceGuid,
+      auctionId: ask.auctionId,
+      rootFs: ask.rootFs,
+      memoryMb: ask.memoryMb,
+      diskMb: ask.diskMb,
+      maxPids: ask.maxPids,
+      state: "reserved",
+      reservedAtMs: clock.elapsedMs(),
+      stopped: false,
+      ending: "crashed",
+      failureReason: "",
+      netInfo: undefined,
+      routable: false,
+      startInfo: undefined,
+    });
+    log.info({ process_guid: ask.processGuid, index: ask.index, instance_guid: instanceGuid }, "container reserved");
+  }
+
+  #remember(auctionId: string, guid: ContainerRecord["instanceGuid"]): void {
+    this.#attempts.delete(auctionId);
+    this.#attempts.set(auctionId, guid);
+    const [oldest] = this.#attempts.keys();
+    if (this.#attempts.size > rememberedAttempts && oldest !== undefined) this.#attempts.delete(oldest);
+  }
+
+  #closedBecause(): string | undefined {
+    if (this.#adopting) return "the cell is starting and takes no work yet";
+    if (this.#options.evacuating) return "the cell is evacuating";
+    return this.#gardenWatch.unhealthyReason;
+  }
+
+  #condition(): CellCondition {
+    const evacuating = this.#options.evacuating;
+    return {
+      available: this.registry.remaining(),
+      startingContainerCount: this.registry.startingCount,
+      evacuating,
+      unhealthyReason: evacuating && !this.#adopting ? this.#gardenWatch.unhealthyReason : this.#closedBecause(),
+    };
+  }
+
+  #hello(): Hello {
+    return { presence: cellPresence(this.#identity), evacuating: this.#options.evacuating };
+  }
+
+  async #inventory(): Promise<readonly ContainerReport[]> {
+    await this.#adopted;
+    return [...this.registry.all()].map((record) => inventoryLine(record, this.#identity.cellId));
+  }
+
+  /** Takes up what an earlier rep left (R5). */
+  async #adopt(signal: AbortSignal): Promise<void> {
+    const { garden, store, clock, settings, log } = this.#options;
+    const found = await within(clock, settings.adoptionTimeoutMs, signal, async (inTime) => {
+      await garden.start(inTime);
+      return { containers: await garden.containers(), records: await store.load(clock.elapsedMs()) };
+    });
+    const left = new Map(found.containers.map((container) => [container.handle, container]));
+    for (const record of found.records) {
+      this.#executor.adopt(record, left.get(record.instanceGuid));
+      left.delete(record.instanceGuid);
+    }
+    this.#gardenWatch.destroyStrays([...left.keys()]);
+    if (found.records.length > 0) log.info({ count: found.records.length, strays: left.size }, "containers adopted");
+    this.#adopting = false;
+    this.#adoptedNow();
+    this.#feed.touch();
+  }
+
+  async #watchOver(signal: AbortSignal): Promise<void> {
+    const lost = await Promise.all([
+      this.#gardenWatch.run(signal),
+      this.#gardenWatch.compareEvery(
+        signal,
+        () => this.registry,
+        (guid) => this.#executor.vanished(guid),
+      ),
+    ]);
+    void lost;
+  }
+}
+
+function capacityOf(settings: RepSettings, garden: Garden) {
+  const own = garden.capacity();
+  const { capacity } = settings;
+  return {
+    memoryMb: capacity.memoryMb || own.memoryMb,
+    diskMb: capacity.diskMb || own.diskMb,
+    containers: capacity.containers || own.containers,
+  };
+}
+
+/** Runs `work`, but no longer than `ms`. @throws Error when the time is over. */
+async function within<Value>(
+  clock: Clock,
+  ms: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<Value>,
+): Promise<Value> {
+  const over = new AbortController();
+  const late = new Promise<never>((_, reject) => {
+    const fail = (): void => reject(new Error(`the garden did not answer within ${ms} ms of the start`));
+    over.signal.addEventListener("abort", fail, { once: true });
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+  late.catch(() => undefined);
+  const cancel = clock.after(ms, () => over.abort());
+  try {
+    return await Promise.race([work(AbortSignal.any([signal, over.signal])), late]);
+  } finally {
+    cancel();
+  }
+}

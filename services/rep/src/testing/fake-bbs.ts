@@ -1,0 +1,251 @@
+// A scripted BBS for tests: keeps rows, answers reports as Diego's rules would for the plain cases, and can be told to misbehave.
+import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import type { ReportItem, ReportRequest, ReportResponse } from "@muster/proto/muster/v1/report";
+import type { WatchResponse, Change as WireChange } from "@muster/proto/muster/v1/watch";
+import { actualLRPKeyFromWire, encodeActualLRP, instanceKeyFromWire, netInfoFromWire, recordCodecs } from "@muster/shared/codec";
+import { BbsError, type ErrorCode } from "@muster/shared/errors";
+import { type ActualLRP, asEpochNs, type InstanceGuid, rowKeyOf } from "@muster/shared/model";
+import type { RepIO } from "../rep.js";
+import type { ReportConnection } from "../report/session.js";
+
+/** A stream of messages pushed by a test. */
+class Feed<Message> implements AsyncIterable<Message> {
+  readonly #queue: Message[] = [];
+  #wake: () => void = () => undefined;
+  #end: { readonly error: unknown } | undefined;
+
+  push(message: Message): void {
+    this.#queue.push(message);
+    this.#wake();
+  }
+
+  end(error?: unknown): void {
+    this.#end ??= { error };
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Message, void, undefined> {
+    while (true) {
+      for (let message = this.#queue.shift(); message !== undefined; message = this.#queue.shift()) yield message;
+      if (this.#end !== undefined) {
+        if (this.#end.error !== undefined) throw this.#end.error;
+        return;
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}
+
+interface Session {
+  readonly feed: Feed<ReportResponse>;
+  open: boolean;
+}
+
+type ReportCase = NonNullable<ReportItem["report"]>["$case"];
+
+export class FakeBBS {
+  /** Everything a rep has sent, in order. */
+  readonly received: ReportRequest[] = [];
+  readonly items: ReportItem[] = [];
+  readonly rows = new Map<string, ActualLRP>();
+  readonly desired = new Map<string, DesiredLRP>();
+  /** Refusals to give to items of a case instead of deciding them. */
+  readonly refusals = new Map<ReportCase, ErrorCode>();
+  /** Cases that get no answer at all. */
+  readonly unanswered = new Set<ReportCase>();
+  /** A hello is refused with this. */
+  refuseHello: BbsError | undefined;
+  answersHeartbeats = true;
+  decidesInventories = true;
+  sessionsOpened = 0;
+  leaderEpoch = 1n;
+  fetches = 0;
+  fetchError: BbsError | undefined;
+  readonly #sessions = new Set<Session>();
+  readonly #watches = new Set<Feed<WatchResponse>>();
+  #sequence = 0n;
+
+  readonly io: RepIO = {
+    openReport: (signal) => this.#openReport(signal),
+    openWatch: (_request, signal) => this.#openWatch(signal),
+    fetchDesiredLRP: async (processGuid) => {
+      this.fetches += 1;
+      if (this.fetchError !== undefined) throw this.fetchError;
+      const found = this.desired.get(processGuid);
+      if (found === undefined) throw new BbsError("ResourceNotFound");
+      return found;
+    },
+  };
+
+  get heartbeats(): number {
+    return this.received.filter((request) => request.message?.$case === "heartbeat").length;
+  }
+
+  /** The cases of the items received, in order. */
+  get cases(): (ReportCase | undefined)[] {
+    return this.items.map((item) => item.report?.$case);
+  }
+
+  inventories(): { readonly guid: string; readonly state: number }[][] {
+    return this.received.flatMap((request) =>
+      request.message?.$case === "inventory"
+        ? [
+            request.message.value.containers.map((line) => ({
+              guid: line.actualLrpInstanceKey?.instanceGuid ?? "",
+              state: line.state,
+            })),
+          ]
+        : [],
+    );
+  }
+
+  put(row: ActualLRP): void {
+    this.rows.set(rowKeyOf(row), row);
+    this.#publish([
+      { kind: recordCodecs.actualLRP.wireKind ?? 0, key: rowKeyOf(row), record: Buffer.from(encodeActualLRP(row)) },
+    ]);
+  }
+
+  drop(row: ActualLRP): void {
+    this.rows.delete(rowKeyOf(row));
+    this.#publish([{ kind: recordCodecs.actualLRP.wireKind ?? 0, key: rowKeyOf(row), record: undefined }]);
+  }
+
+  rowOf(guid: InstanceGuid | string): ActualLRP | undefined {
+    return [...this.rows.values()].find((row) => row.instanceKey?.instanceGuid === guid);
+  }
+
+  /** Cuts every session and watch, as a BBS that dies does. */
+  cut(): void {
+    for (const session of this.#sessions) session.feed.end(new BbsError("Unavailable"));
+    for (const watch of this.#watches) watch.end(new BbsError("Unavailable"));
+    this.#sessions.clear();
+    this.#watches.clear();
+  }
+
+  #openReport(signal: AbortSignal): ReportConnection {
+    this.sessionsOpened += 1;
+    const session: Session = { feed: new Feed(), open: true };
+    this.#sessions.add(session);
+    const close = (): void => {
+      session.open = false;
+      this.#sessions.delete(session);
+      session.feed.end();
+    };
+    signal.addEventListener("abort", close, { once: true });
+    return {
+      send: (message) => {
+        if (!session.open) return;
+        this.received.push(message);
+        this.#take(session, message);
+      },
+      messages: session.feed,
+      close,
+    };
+  }
+
+  #take(session: Session, { message }: ReportRequest): void {
+    const answer = (response: ReportResponse["message"]): void => session.feed.push({ message: response });
+    switch (message?.$case) {
+      case "hello":
+        if (this.refuseHello !== undefined) session.feed.end(this.refuseHello);
+        else
+          answer({
+            $case: "welcome",
+            value: { leaderEpoch: this.leaderEpoch, incarnation: "one", clusterTimeMs: 0n },
+          });
+        return;
+      case "heartbeat":
+        if (this.answersHeartbeats) answer({ $case: "heartbeat", value: { number: message.value.number } });
+        return;
+      case "inventory":
+        if (message.value.last && this.decidesInventories) answer({ $case: "inventoryDecided", value: {} });
+        return;
+      case "batch":
+        for (const item of message.value.items) this.#decide(item, answer);
+        return;
+      default:
+    }
+  }
+
+  #decide(item: ReportItem, answer: (response: ReportResponse["message"]) => void): void {
+    this.items.push(item);
+    const kind = item.report?.$case;
+    if (kind === undefined || this.unanswered.has(kind)) return;
+    const errorType = this.refusals.get(kind) ?? this.#apply(item);
+    const reply = { id: item.id, errorType, errorMessage: errorType, keepContainer: false, shouldStart: false };
+    answer({ $case: "replies", value: { replies: [reply] } });
+  }
+
+  /** The plain cases of Diego's rules: enough for a cell to live by. */
+  #apply(item: ReportItem): ErrorCode | "" {
+    const key = item.actualLrpKey === undefined ? undefined : actualLRPKeyFromWire(item.actualLrpKey);
+    const instanceKey = instanceKeyFromWire(item.actualLrpInstanceKey);
+    if (key === undefined || instanceKey === undefined) return "InvalidRequest";
+    const row = [...this.rows.values()].find(
+      (one) => one.processGuid === key.processGuid && one.index === key.index && one.presence === "ORDINARY",
+    );
+    if (row === undefined) return "ResourceNotFound";
+    const ours = row.instanceKey?.instanceGuid === instanceKey.instanceGuid;
+    const empty = { state: "UNCLAIMED", instanceKey: undefined, netInfo: undefined } as const;
+    switch (item.report?.$case) {
+      case "claimed":
+        if (row.state !== "UNCLAIMED" && !ours) return "ActualLRPCannotBeClaimed";
+        if (row.state !== "RUNNING") this.put({ ...row, state: "CLAIMED", instanceKey });
+        return "";
+      case "started": {
+        if (row.state === "RUNNING" && !ours) return "ActualLRPCannotBeStarted";
+        const started = item.report.value;
+        const netInfo = netInfoFromWire(started.actualLrpNetInfo);
+        this.put({ ...row, state: "RUNNING", instanceKey, netInfo, routable: started.routable });
+        return "";
+      }
+      case "crashed":
+        if (!ours) return "ActualLRPCannotBeCrashed";
+        this.put({ ...row, ...empty, crashCount: row.crashCount + 1, crashReason: item.report.value.errorMessage });
+        return "";
+      case "removed":
+        if (!ours) return "ResourceNotFound";
+        if (row.stopMarked) this.drop(row);
+        else this.put({ ...row, ...empty });
+        return "";
+      default:
+        return "Unimplemented";
+    }
+  }
+
+  async *#openWatch(signal: AbortSignal): AsyncGenerator<WatchResponse, void, undefined> {
+    const feed = new Feed<WatchResponse>();
+    const end = (): void => feed.end();
+    signal.addEventListener("abort", end, { once: true });
+    const changes = [...this.rows].map(([key, row]) => ({
+      kind: recordCodecs.actualLRP.wireKind ?? (0 as const),
+      key,
+      record: Buffer.from(encodeActualLRP(row)),
+    }));
+    const rest = { clusterTimeMs: 0n, leaderEpoch: this.leaderEpoch };
+    feed.push({ message: { $case: "snapshot", value: { changes } }, ...rest });
+    feed.push({ message: { $case: "synced", value: { token: this.#token() } }, ...rest });
+    this.#watches.add(feed);
+    yield* feed;
+  }
+
+  #publish(changes: WireChange[]): void {
+    this.#sequence += 1n;
+    for (const watch of this.#watches) {
+      watch.push({
+        message: { $case: "commit", value: { token: this.#token(), changes } },
+        clusterTimeMs: 0n,
+        leaderEpoch: this.leaderEpoch,
+      });
+    }
+  }
+
+  #token() {
+    return { incarnation: "one", sequence: this.#sequence };
+  }
+}
+
+export const sinceTheEpoch = asEpochNs(1n);
