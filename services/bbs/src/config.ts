@@ -22,7 +22,7 @@ const etcdStore = z.strictObject({
 export const bbsConfig = z.strictObject({
   ...commonSettings,
   grpc_address: addressSetting,
-  /** Diego's HTTP API; bound by a later build, reserved here. */
+  /** Diego's HTTP API; not served when absent. */
   http_address: addressSetting.optional(),
   store: z.discriminatedUnion("driver", [lmdbStore, etcdStore]),
   /** TTL of the leadership. */

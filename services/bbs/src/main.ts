@@ -7,7 +7,9 @@ import { createRegistry, type Health, startMetricsServer } from "@muster/shared/
 import { serveGrpc } from "@muster/shared/rpc";
 import { readTls } from "@muster/shared/tls";
 import { ActiveBbs } from "./active/active-bbs.js";
+import { Calls } from "./api/calls.js";
 import { registerServices } from "./api/grpc.js";
+import { serveHttp } from "./api/http.js";
 import { bbsConfig } from "./config.js";
 import { bbsMetrics } from "./metrics.js";
 import { createSealer } from "./secrets/index.js";
@@ -48,12 +50,17 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   metrics.follow(active);
   const serve = { log, elapsedMs: () => systemClock.elapsedMs(), observe: metrics.called };
   const server = await serveGrpc(config.grpc_address, readTls(config.tls), (grpc) => registerServices(grpc, active, serve));
+  const http =
+    config.http_address === undefined
+      ? undefined
+      : await serveHttp(config.http_address, readTls(config.tls), new Calls(active), log);
   health = { ok: true, state: "active" };
   log.info({ address: config.grpc_address }, "bbs ready");
   const stopped = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   await Promise.race([stopped, lost]);
   // What was admitted is committed and answered; then the leadership goes, so that a standby need not wait for its TTL.
   await active.drain();
+  await http?.close();
   await server.close(graceMs);
   await leadership.resign();
   await metricsServer.close();
