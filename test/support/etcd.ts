@@ -4,9 +4,9 @@ import { once } from "node:events";
 import { openSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { request } from "node:http";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface EtcdOptions {
@@ -16,6 +16,8 @@ export interface EtcdOptions {
   readonly quotaBytes?: number;
   /** Serve clients over TLS with a certificate that etcd makes itself; its PEM is `caOf(0)`. */
   readonly tls?: boolean;
+  /** More of etcd's own flags. */
+  readonly flags?: readonly string[];
 }
 
 interface Member {
@@ -163,11 +165,12 @@ function argsOf(fact: Omit<Member, "args" | "process">, initialCluster: string, 
     ...["--name", fact.name, "--data-dir", fact.dir],
     ...["--listen-client-urls", fact.clientUrl, "--advertise-client-urls", fact.clientUrl],
     ...["--listen-peer-urls", fact.peerUrl, "--initial-advertise-peer-urls", fact.peerUrl],
-    ...["--initial-cluster", initialCluster, "--initial-cluster-token", fact.dir],
+    ...["--initial-cluster", initialCluster, "--initial-cluster-token", dirname(fact.dir)],
     // Half of the defaults: elections are over sooner, and leases of one second are allowed.
     ...["--heartbeat-interval", "50", "--election-timeout", "500"],
     ...(options.quotaBytes === undefined ? [] : ["--quota-backend-bytes", `${options.quotaBytes}`]),
     ...(options.tls ? ["--auto-tls"] : []),
+    ...(options.flags ?? []),
   ];
 }
 
@@ -201,8 +204,7 @@ function isHealthy(clientUrl: string): Promise<boolean> {
   });
 }
 
-async function accepts(port: number): Promise<boolean> {
-  const { connect } = await import("node:net");
+function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: "127.0.0.1", port });
     socket.once("connect", () => {

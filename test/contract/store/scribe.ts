@@ -1,4 +1,5 @@
 // What a journal does with a store, in its shortest form: the next batch on the head, sent and settled.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { CommitResult, Head, Leadership, StoreBatch, StoreDriver, StoreWrite } from "@muster/store";
 import { expect } from "vitest";
 
@@ -63,6 +64,7 @@ export class Scribe {
         return resends;
       }
       expect(result.why).toBe("unknown");
+      await sleep(20);
     }
   }
 }
