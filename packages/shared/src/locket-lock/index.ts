@@ -80,6 +80,8 @@ class Holder implements HeldLock {
   readonly #options: HoldLockOptions;
   readonly #lost = new AbortController();
   readonly #released = new AbortController();
+  /** Made once: each would stay with its sources for as long as the lock is held. */
+  readonly #ended = AbortSignal.any([this.#lost.signal, this.#released.signal]);
   readonly #renewing: Promise<void>;
   #vouchedUntilMs: number;
   #disarm: () => void = () => undefined;
@@ -109,7 +111,7 @@ class Holder implements HeldLock {
   }
 
   get #over(): boolean {
-    return this.#lost.signal.aborted || this.#released.signal.aborted;
+    return this.#ended.aborted;
   }
 
   #arm(): void {

@@ -8,6 +8,8 @@ export interface CellTime {
   readonly nowMs: EpochMs;
   /** Until then a new leader takes the absence of any record for nothing: presences may still be on their way. */
   readonly graceUntilMs: EpochMs;
+  /** The answer of `massLossEndMs` for this view and time, for those who judge many rows at once (see `rememberMassLoss`). */
+  readonly massLoss?: () => EpochMs | undefined;
 }
 
 export type Loss =
@@ -31,20 +33,46 @@ const lostWithin = (cell: Cell, ttls: number, nowMs: EpochMs): boolean =>
 
 /**
  * C3: when at least 3 cells, and at least half of the live and the recently lost ones, went within 2 TTL, something larger than
- * a cell is broken, so the loss of `cellId` is not acted on yet. Returns when to look again, or `undefined` to act now.
+ * a cell is broken. Returns when the first of these losses is 2 TTL old, or `undefined` when there is no such mass loss.
+ * Reads every cell: ask once for many rows.
+ */
+export function massLossEndMs(view: Pick<ClusterView, "cells">, nowMs: EpochMs): EpochMs | undefined {
+  let live = 0;
+  let recent = 0;
+  let firstEndMs = Number.POSITIVE_INFINITY;
+  for (const cell of view.cells.values()) {
+    if (cell.lostAtMs === undefined) live += 1;
+    else if (lostWithin(cell, 2, nowMs)) {
+      recent += 1;
+      firstEndMs = Math.min(firstEndMs, cell.lostAtMs + 2 * cell.ttlMs);
+    }
+  }
+  return recent < massLossCells || recent * 2 < live + recent ? undefined : asEpochMs(firstEndMs);
+}
+
+/** The time with `massLossEndMs` worked out at most once, at the first row that needs it. */
+export function rememberMassLoss(view: Pick<ClusterView, "cells">, time: CellTime): CellTime {
+  let known: { readonly endMs: EpochMs | undefined } | undefined;
+  const massLoss = (): EpochMs | undefined => {
+    known ??= { endMs: massLossEndMs(view, time.nowMs) };
+    return known.endMs;
+  };
+  return { ...time, massLoss };
+}
+
+/**
+ * C3: while there is a mass loss, the loss of `cellId` is not acted on. Returns when to look again, or `undefined` to act now.
  * Bounded: a cell is held back for at most 3 of its TTLs.
  */
-export function holdBackUntilMs(view: Pick<ClusterView, "cells" | "cell">, cellId: CellId, nowMs: EpochMs): EpochMs | undefined {
+export function holdBackUntilMs(
+  view: Pick<ClusterView, "cells" | "cell">,
+  cellId: CellId,
+  time: Pick<CellTime, "nowMs" | "massLoss">,
+): EpochMs | undefined {
   const cell = view.cell(cellId);
   if (cell?.lostAtMs === undefined) return undefined;
   const ownBoundMs = cell.lostAtMs + 3 * cell.ttlMs;
-  if (nowMs >= ownBoundMs) return undefined;
-  let live = 0;
-  const recent: number[] = [];
-  for (const other of view.cells.values()) {
-    if (other.lostAtMs === undefined) live += 1;
-    else if (lostWithin(other, 2, nowMs)) recent.push(other.lostAtMs + 2 * other.ttlMs);
-  }
-  if (recent.length < massLossCells || recent.length * 2 < live + recent.length) return undefined;
-  return asEpochMs(Math.min(ownBoundMs, ...recent));
+  if (time.nowMs >= ownBoundMs) return undefined;
+  const endMs = time.massLoss === undefined ? massLossEndMs(view, time.nowMs) : time.massLoss();
+  return endMs === undefined ? undefined : asEpochMs(Math.min(ownBoundMs, endMs));
 }

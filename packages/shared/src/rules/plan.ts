@@ -1,8 +1,8 @@
 // Which repairs are due: over everything (the 30 s cycle), or over the keys a change touched (at once).
-import type { CellId, Change, ClusterView, EpochMs, Presence, ProcessGuid } from "../model/index.js";
-import type { CellTime } from "./cells.js";
+import type { ActualLRP, CellId, Change, ClusterView, EpochMs, Presence, ProcessGuid } from "../model/index.js";
+import { type CellTime, isLive, rememberMassLoss } from "./cells.js";
 import { type Repair, type RuleName, ruleHolds } from "./rules.js";
-import { wantedInstances } from "./wanted.js";
+import { isWanted, wantedInstances } from "./wanted.js";
 
 const nobody = "" as ProcessGuid;
 
@@ -27,19 +27,28 @@ export const namedRepair = (rule: RuleName, name: string): Repair => ({
   name,
 });
 
-/** What a round of judging found: repairs that hold now, and when the next one falls due. */
+/** A repair that does not hold yet, and when it will if nothing else changes. */
+export interface DueRepair {
+  readonly repair: Repair;
+  readonly dueAtMs: EpochMs;
+}
+
+/** What a round of judging found: repairs that hold now, those that will, and when the first of these falls due. */
 export interface Findings {
   readonly repairs: Repair[];
+  /** In no order; a key and rule at most once. */
+  readonly due: DueRepair[];
   nextDueMs: EpochMs | undefined;
 }
 
-const noFindings = (): Findings => ({ repairs: [], nextDueMs: undefined });
+const noFindings = (): Findings => ({ repairs: [], due: [], nextDueMs: undefined });
 
 function judge(view: ClusterView, repair: Repair, time: CellTime, findings: Findings): void {
   const verdict = ruleHolds(view, repair, time);
   if (verdict.holds) findings.repairs.push(repair);
-  else if (verdict.dueAtMs !== undefined && (findings.nextDueMs === undefined || verdict.dueAtMs < findings.nextDueMs)) {
-    findings.nextDueMs = verdict.dueAtMs;
+  else if (verdict.dueAtMs !== undefined) {
+    findings.due.push({ repair, dueAtMs: verdict.dueAtMs });
+    if (findings.nextDueMs === undefined || verdict.dueAtMs < findings.nextDueMs) findings.nextDueMs = verdict.dueAtMs;
   }
 }
 
@@ -83,7 +92,8 @@ const inOrder = (a: Repair, b: Repair): number =>
         (a.presence < b.presence ? -1 : a.presence > b.presence ? 1 : a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
 
 /** Plans over everything: the backstop cycle. The same view gives the same plan, whatever order its maps are in. */
-export function planConvergence(view: ClusterView, time: CellTime): Findings {
+export function planConvergence(view: ClusterView, at: CellTime): Findings {
+  const time = rememberMassLoss(view, at);
   const findings = noFindings();
   for (const [processGuid, desired] of view.desiredLRPs) {
     const wanted = wantedInstances(view, desired);
@@ -93,7 +103,9 @@ export function planConvergence(view: ClusterView, time: CellTime): Findings {
       }
     }
   }
-  for (const row of view.actualLRPs.values()) judgeRow(view, row.processGuid, row.index, row.presence, time, findings);
+  for (const row of view.actualLRPs.values()) {
+    if (!isSettled(view, row)) judgeRow(view, row.processGuid, row.index, row.presence, time, findings);
+  }
   for (const name of view.domains.keys()) judge(view, namedRepair("domain-expired", name), time, findings);
   for (const [cellId, cell] of view.cells) {
     if (cell.lostAtMs !== undefined) judge(view, namedRepair("cell-gone", cellId), time, findings);
@@ -101,6 +113,15 @@ export function planConvergence(view: ClusterView, time: CellTime): Findings {
   findings.repairs.sort(inOrder);
   return findings;
 }
+
+/**
+ * Says that no rule can hold or fall due for a row, without judging each: it is wanted, does not wait for a restart, and its
+ * cell, where it has one, lives. True of nearly all rows nearly always, which is what makes a cycle cheap.
+ */
+const isSettled = (view: ClusterView, row: ActualLRP): boolean =>
+  row.state !== "CRASHED" &&
+  (row.instanceKey === undefined || isLive(view.cell(row.instanceKey.cellId))) &&
+  isWanted(view, view.desiredLRP(row.processGuid), row.index);
 
 function judgeRow(
   view: ClusterView,
@@ -123,7 +144,12 @@ export interface Touched {
   readonly instances: Map<string, { readonly processGuid: ProcessGuid; readonly index: number }>;
   readonly processes: Set<ProcessGuid>;
   readonly cells: Set<CellId>;
+  /** Cells that a row or task has ceased to name: nothing may name them any more. */
+  readonly emptied: Set<CellId>;
+  /** Domains that came or went. */
   readonly domains: Set<string>;
+  /** Domains vouched for anew: their end has moved. */
+  readonly renewed: Set<string>;
   /** A flag moved: every process may be touched. */
   everything: boolean;
 }
@@ -132,7 +158,9 @@ export const nothingTouched = (): Touched => ({
   instances: new Map(),
   processes: new Set(),
   cells: new Set(),
+  emptied: new Set(),
   domains: new Set(),
+  renewed: new Set(),
   everything: false,
 });
 
@@ -143,10 +171,12 @@ export function noteChange(touched: Touched, change: Change): void {
       const row = change.after ?? change.before;
       if (row !== undefined)
         touched.instances.set(`${row.processGuid}/${row.index}`, { processGuid: row.processGuid, index: row.index });
-      if (change.before?.instanceKey !== undefined && change.after === undefined)
-        touched.cells.add(change.before.instanceKey.cellId);
+      noteEmptied(touched, change.before?.instanceKey?.cellId, change.after?.instanceKey?.cellId);
       return;
     }
+    case "task":
+      noteEmptied(touched, change.before?.cellId, change.after?.cellId);
+      return;
     case "desiredLRP":
       touched.processes.add(change.key as ProcessGuid);
       return;
@@ -155,7 +185,7 @@ export function noteChange(touched: Touched, change: Change): void {
         touched.cells.add(change.key as CellId);
       return;
     case "domain":
-      if (change.before === undefined || change.after === undefined) touched.domains.add(change.key);
+      (change.before === undefined || change.after === undefined ? touched.domains : touched.renewed).add(change.key);
       return;
     case "featureFlag":
       touched.everything = true;
@@ -164,9 +194,14 @@ export function noteChange(touched: Touched, change: Change): void {
   }
 }
 
+function noteEmptied(touched: Touched, before: CellId | undefined, after: CellId | undefined): void {
+  if (before !== undefined && before !== after) touched.emptied.add(before);
+}
+
 /** Plans over what was touched only. Domains that appeared or went touch everything, since orphans of a domain have no index. */
-export function planTouched(view: ClusterView, touched: Touched, time: CellTime): Findings {
-  if (touched.everything || touched.domains.size > 0) return planConvergence(view, time);
+export function planTouched(view: ClusterView, touched: Touched, at: CellTime): Findings {
+  if (touched.everything || touched.domains.size > 0) return planConvergence(view, at);
+  const time = rememberMassLoss(view, at);
   const findings = noFindings();
   const seen = new Set<string>();
   const look = (processGuid: ProcessGuid, index: number): void => {
@@ -179,8 +214,11 @@ export function planTouched(view: ClusterView, touched: Touched, time: CellTime)
   for (const processGuid of touched.processes) for (const index of indicesOf(view, processGuid)) look(processGuid, index);
   for (const cellId of touched.cells) {
     for (const row of view.rowsOnCell(cellId)) look(row.processGuid, row.index);
+  }
+  for (const cellId of new Set([...touched.cells, ...touched.emptied])) {
     judge(view, namedRepair("cell-gone", cellId), time, findings);
   }
+  for (const name of touched.renewed) judge(view, namedRepair("domain-expired", name), time, findings);
   findings.repairs.sort(inOrder);
   return findings;
 }

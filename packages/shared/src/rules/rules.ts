@@ -78,7 +78,7 @@ function lossVerdict(view: ClusterView, cellId: CellId, time: CellTime, waitForH
   const loss = cellLoss(view, cellId, time);
   if (loss.lost === false) return never;
   if (loss.lost === "held") return dueAt(loss.untilMs);
-  const heldUntilMs = waitForHoldBack ? holdBackUntilMs(view, cellId, time.nowMs) : undefined;
+  const heldUntilMs = waitForHoldBack ? holdBackUntilMs(view, cellId, time) : undefined;
   return heldUntilMs === undefined ? holds : dueAt(heldUntilMs);
 }
 

@@ -16,7 +16,7 @@ export const flagEnabled = (view: Pick<ClusterView, "flag">, name: FeatureFlagNa
 
 /** Whether the `diego_docker` flag, being off, keeps this LRP from having instances. */
 export const stoppedByFlag = (view: Pick<ClusterView, "flag">, desired: DesiredLRP): boolean =>
-  isDockerRootFs(desired.rootFs) && !flagEnabled(view, "diego_docker");
+  !flagEnabled(view, "diego_docker") && isDockerRootFs(desired.rootFs);
 
 /** How many instances are wanted: the one function used by every call and rule that creates, restarts, claims or starts. */
 export const wantedInstances = (view: Pick<ClusterView, "flag">, desired: DesiredLRP): number =>

@@ -1,0 +1,290 @@
+// Plans find exactly what the rules say, in one order, however they look for it.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  type ActualLRP,
+  asCellId,
+  asDomainName,
+  asEpochMs,
+  asEpochNs,
+  asInstanceGuid,
+  asProcessGuid,
+  type Cell,
+  type Change,
+  type DesiredLRP,
+  lrpStates,
+  presences,
+  put,
+  Tables,
+  type Write,
+} from "../model/index.js";
+import { type CellTime, massLossEndMs } from "./cells.js";
+import { type Findings, instanceRepair, namedRepair, noteChange, nothingTouched, planConvergence, planTouched } from "./plan.js";
+import { type Repair, ruleHolds, ruleNames } from "./rules.js";
+
+const nowMs = asEpochMs(1_700_000_000_000);
+const time: CellTime = { nowMs, graceUntilMs: asEpochMs(0) };
+const guids = ["p0", "p1", "p2"].map(asProcessGuid);
+const cellIds = ["c0", "c1", "c2", "c3"].map(asCellId);
+const domains = ["fresh", "stale", "expired"].map(asDomainName);
+
+const desired = (at: number, instances: number, domain: number, docker: boolean): DesiredLRP => ({
+  processGuid: guids[at] ?? asProcessGuid(""),
+  domain: domains[domain] ?? asDomainName(""),
+  logGuid: "",
+  annotation: "",
+  instances,
+  memoryMb: 0,
+  diskMb: 0,
+  maxPids: 0,
+  rootFs: docker ? "docker:///x" : "preloaded:x",
+  routes: new Map(),
+  modificationTag: { epoch: "", index: 0 },
+  volumeDrivers: [],
+  placementTags: [],
+  metricTags: new Map(),
+  updateStrategy: "ROLLING",
+  createdAtNs: asEpochNs(0n),
+});
+
+const cell = (cellId: Cell["cellId"], lostAgoMs: number | undefined): Cell => ({
+  cellId,
+  repAddress: "",
+  repUrl: "",
+  zone: "",
+  memoryMb: 0,
+  diskMb: 0,
+  containers: 0,
+  rootfsProviders: [],
+  placementTags: [],
+  optionalPlacementTags: [],
+  annotations: new Map(),
+  owner: "",
+  ttlMs: 5_000,
+  evacuating: false,
+  lostAtMs: lostAgoMs === undefined ? undefined : asEpochMs(nowMs - lostAgoMs),
+});
+
+const rowArbitrary: fc.Arbitrary<ActualLRP> = fc
+  .record({
+    at: fc.nat(2),
+    index: fc.nat(3),
+    domain: fc.nat(2),
+    presence: fc.constantFrom(...presences),
+    state: fc.constantFrom(...lrpStates),
+    // One more than there are cells with records: rows may name a cell nobody knows.
+    cell: fc.nat(4),
+    crashCount: fc.constantFrom(1, 3, 8, 200),
+    agoMs: fc.constantFrom(0, 29_999, 30_000, 2_000_000),
+    stopMarked: fc.boolean(),
+  })
+  .map(({ at, index, domain, presence, state, cell, crashCount, agoMs, stopMarked }) => {
+    const placed = presence !== "ORDINARY" || state === "CLAIMED" || state === "RUNNING";
+    return {
+      processGuid: guids[at] ?? asProcessGuid(""),
+      index,
+      domain: domains[domain] ?? asDomainName(""),
+      presence,
+      state: presence === "ORDINARY" ? state : "RUNNING",
+      instanceKey: placed ? { instanceGuid: asInstanceGuid("i"), cellId: cellIds[cell] ?? asCellId("unknown") } : undefined,
+      netInfo: undefined,
+      crashCount,
+      crashReason: "",
+      placementError: "",
+      sinceNs: asEpochNs(BigInt(nowMs - agoMs) * 1_000_000n),
+      modificationTag: { epoch: "", index: 0 },
+      internalRoutes: [],
+      metricTags: new Map(),
+      routable: false,
+      availabilityZone: "",
+      stopMarked: placed && stopMarked,
+    };
+  });
+
+/** Every record of a small cluster, as writes. */
+const cluster: fc.Arbitrary<Write[]> = fc
+  .record({
+    desired: fc.array(fc.tuple(fc.nat(2), fc.nat(3), fc.nat(2), fc.boolean()), { maxLength: 3 }),
+    rows: fc.array(rowArbitrary, { maxLength: 12 }),
+    cells: fc.array(fc.tuple(fc.nat(3), fc.option(fc.constantFrom(0, 9_999, 10_000, 15_000, 700_000), { nil: undefined })), {
+      maxLength: 4,
+    }),
+    docker: fc.boolean(),
+  })
+  .map(({ desired: lrps, rows, cells, docker }) => [
+    ...lrps.map((lrp) => put("desiredLRP", desired(...lrp))),
+    ...rows.map((row) => put("actualLRP", row)),
+    ...cells.map(([at, lostAgoMs]) => put("cell", cell(cellIds[at] ?? asCellId(""), lostAgoMs))),
+    put("domain", { name: asDomainName("fresh"), expiresAtMs: asEpochMs(nowMs + 1) }),
+    put("domain", { name: asDomainName("expired"), expiresAtMs: nowMs }),
+    put("featureFlag", { name: "diego_docker", enabled: docker }),
+  ]);
+
+function tablesOf(writes: readonly Write[]): Tables {
+  const tables = new Tables();
+  tables.applyAll(writes);
+  return tables;
+}
+
+/** Judges every rule for every key there could be, with nothing spared. */
+function everyRepair(): Repair[] {
+  const repairs: Repair[] = [];
+  for (const rule of ["missing", "surplus", "restart", "cell-lost", "evacuating-lost"] as const) {
+    for (const guid of guids) {
+      for (let index = 0; index < 4; index += 1) {
+        if (rule === "surplus") for (const presence of presences) repairs.push(instanceRepair(rule, guid, index, presence));
+        else repairs.push(instanceRepair(rule, guid, index, rule === "evacuating-lost" ? "EVACUATING" : "ORDINARY"));
+      }
+    }
+  }
+  for (const name of domains) repairs.push(namedRepair("domain-expired", name));
+  for (const name of cellIds) repairs.push(namedRepair("cell-gone", name));
+  return repairs;
+}
+
+const keyOf = ({ rule, processGuid, index, presence, name }: Repair): string =>
+  [rule, processGuid, index, presence, name].join("/");
+
+/** Findings as sorted texts, so that they can be compared. */
+const shown = (findings: Pick<Findings, "repairs" | "due">): unknown => ({
+  repairs: findings.repairs.map(keyOf).sort(),
+  due: findings.due.map(({ repair, dueAtMs }) => `${keyOf(repair)} in ${dueAtMs - nowMs}`).sort(),
+});
+
+function bruteForce(tables: Tables): Pick<Findings, "repairs" | "due"> {
+  const found: Pick<Findings, "repairs" | "due"> = { repairs: [], due: [] };
+  for (const repair of everyRepair()) {
+    const verdict = ruleHolds(tables, repair, time);
+    if (verdict.holds) found.repairs.push(repair);
+    else if (verdict.dueAtMs !== undefined) found.due.push({ repair, dueAtMs: verdict.dueAtMs });
+  }
+  return found;
+}
+
+describe("a plan over everything", () => {
+  it("judges every rule that there is", () => {
+    expect([...new Set(everyRepair().map(({ rule }) => rule))].sort()).toEqual(Object.keys(ruleNames).sort());
+  });
+
+  it("finds what judging every rule for every key finds", () => {
+    fc.assert(
+      fc.property(cluster, (writes) => {
+        const tables = tablesOf(writes);
+        const plan = planConvergence(tables, time);
+        expect(shown(plan)).toEqual(shown(bruteForce(tables)));
+        const first = plan.due.length === 0 ? undefined : Math.min(...plan.due.map(({ dueAtMs }) => dueAtMs));
+        expect(plan.nextDueMs).toBe(first);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("is the same whatever order the records came in", () => {
+    fc.assert(
+      fc.property(cluster, fc.infiniteStream(fc.nat(1_000)), (writes, shuffle) => {
+        // One write for each key, or the order would change the records themselves.
+        const unique = [...new Map(writes.map((write) => [`${write.kind}/${write.key}`, write])).values()];
+        const shuffled = unique
+          .map((write) => ({ write, at: shuffle.next().value }))
+          .sort((a, b) => a.at - b.at)
+          .map(({ write }) => write);
+        expect(planConvergence(tablesOf(shuffled), time).repairs).toEqual(planConvergence(tablesOf(unique), time).repairs);
+      }),
+    );
+  });
+});
+
+describe("a plan over what was touched", () => {
+  it("finds everything when every record is new", () => {
+    fc.assert(
+      fc.property(cluster, (writes) => {
+        const tables = new Tables();
+        const touched = nothingTouched();
+        for (const write of writes) {
+          const change = tables.apply(write);
+          // Domains and flags alone would make it a plan over everything.
+          if (change.kind !== "domain" && change.kind !== "featureFlag") noteChange(touched, change);
+        }
+        const all = planConvergence(tables, time);
+        const ofDomain = ({ rule }: Repair): boolean => rule === "domain-expired";
+        expect(shown(planTouched(tables, touched, time))).toEqual(
+          shown({
+            repairs: all.repairs.filter((repair) => !ofDomain(repair)),
+            due: all.due.filter(({ repair }) => !ofDomain(repair)),
+          }),
+        );
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("misses nothing that one more change of a row, cell or process makes due", () => {
+    fc.assert(
+      fc.property(cluster, cluster, (before, after) => {
+        const tables = tablesOf(before);
+        const earlier = new Set(planConvergence(tables, time).repairs.map(keyOf));
+        const touched = nothingTouched();
+        for (const write of after) {
+          // Hold-back ties cells together, and domains and flags touch everything anyway: see the converger's notes.
+          if (write.kind === "actualLRP" || write.kind === "desiredLRP") noteChange(touched, tables.apply(write));
+        }
+        const found = new Set(planTouched(tables, touched, time).repairs.map(keyOf));
+        const now = planConvergence(tables, time).repairs.map(keyOf);
+        expect(now.filter((key) => !earlier.has(key) && !found.has(key))).toEqual([]);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("looks only at the cell itself when its last row goes, not at all that is on it", () => {
+    const c0 = cellIds[0] ?? asCellId("");
+    const row = fc.sample(rowArbitrary, { numRuns: 1, seed: 1 })[0];
+    const gone: Change = {
+      kind: "actualLRP",
+      key: "k",
+      before: row && { ...row, instanceKey: { instanceGuid: asInstanceGuid("i"), cellId: c0 } },
+      after: undefined,
+    };
+    const touched = nothingTouched();
+    noteChange(touched, gone);
+    expect([touched.cells.size, [...touched.emptied]]).toEqual([0, [c0]]);
+    expect(planTouched(tablesOf([put("cell", cell(c0, 700_000))]), touched, time).repairs).toEqual([
+      namedRepair("cell-gone", c0),
+    ]);
+  });
+
+  it("notes when a domain's end has moved", () => {
+    const name = asDomainName("fresh");
+    const touched = nothingTouched();
+    noteChange(touched, {
+      kind: "domain",
+      key: name,
+      before: { name, expiresAtMs: undefined },
+      after: { name, expiresAtMs: asEpochMs(nowMs + 5) },
+    });
+    expect([[...touched.renewed], touched.domains.size]).toEqual([[name], 0]);
+    const tables = tablesOf([put("domain", { name, expiresAtMs: asEpochMs(nowMs + 5) })]);
+    expect(planTouched(tables, touched, time).due).toEqual([{ repair: namedRepair("domain-expired", name), dueAtMs: nowMs + 5 }]);
+  });
+});
+
+describe("a mass loss (rule C3)", () => {
+  const lost = (count: number, live: number, agoMs = 1_000): Tables =>
+    tablesOf(
+      Array.from({ length: count + live }, (_, at) => put("cell", cell(asCellId(`c${at}`), at < count ? agoMs : undefined))),
+    );
+
+  it.each([
+    { lostCells: 2, liveCells: 0, agoMs: 1_000, endsInMs: undefined },
+    { lostCells: 3, liveCells: 3, agoMs: 1_000, endsInMs: 9_000 },
+    { lostCells: 3, liveCells: 4, agoMs: 1_000, endsInMs: undefined },
+    { lostCells: 3, liveCells: 0, agoMs: 9_999, endsInMs: 1 },
+    { lostCells: 3, liveCells: 0, agoMs: 10_000, endsInMs: undefined },
+  ])(
+    "$lostCells lost $agoMs ms ago beside $liveCells live ones holds back for $endsInMs ms",
+    ({ lostCells, liveCells, agoMs, endsInMs }) => {
+      const endMs = massLossEndMs(lost(lostCells, liveCells, agoMs), nowMs);
+      expect(endMs === undefined ? undefined : endMs - nowMs).toBe(endsInMs);
+    },
+  );
+});
