@@ -53,13 +53,16 @@ export function parseConfig<Schema extends z.ZodType>(schema: Schema, text: stri
 }
 
 const secretName = /pass|secret|key$|token/i;
+/** Settings that hold secrets by label, whatever the labels are. */
+const secretsName = /keys$/i;
 
 /** The settings fit for a log line: values of secret-looking names are masked, file names are kept. */
 export function maskSecrets(value: unknown, name = ""): unknown {
   if (typeof value === "string") return secretName.test(name) ? "***" : value;
   if (Array.isArray(value)) return value.map((item) => maskSecrets(item, name));
   if (value !== null && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, maskSecrets(inner, key)]));
+    const inherited = secretsName.test(name) ? "secret" : undefined;
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, maskSecrets(inner, inherited ?? key)]));
   }
   return value;
 }

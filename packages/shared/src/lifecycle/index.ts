@@ -1,5 +1,5 @@
 // How a service process lives and ends: signals, the supervisor's control pipe, exit codes.
-import { createReadStream } from "node:fs";
+import { Socket } from "node:net";
 import { systemClock } from "../clock/index.js";
 import { OperatorError } from "../errors/index.js";
 import type { Log } from "../log/index.js";
@@ -43,7 +43,8 @@ export function runService(log: Log, main: (context: ServiceContext) => Promise<
   process.on("SIGINT", () => end("SIGINT"));
   const controlFd = Number(process.env[controlFdVariable]);
   if (Number.isInteger(controlFd) && controlFd > 2) {
-    const pipe = createReadStream("", { fd: controlFd, autoClose: true });
+    // A socket, not a file stream: that one's read would hold a thread which Node waits for at its exit, for ever.
+    const pipe = new Socket({ fd: controlFd, readable: true, writable: false });
     pipe.on("data", () => undefined);
     pipe.on("close", () => end("supervisor-gone"));
     pipe.on("error", () => end("supervisor-gone"));
