@@ -53,10 +53,10 @@ export function parseAssignment(text: string, flag: string): readonly [string, s
   return [text.slice(0, equals), text.slice(equals + 1)];
 }
 
-/** `HOST:PORT` or `HOST`, without a scheme. @throws UsageError in the words of Diego's builder. */
+/** `HOST:PORT`, without a scheme. @throws UsageError in the words of Diego's builder. */
 export function parseRegistry(text: string, flag: string): string {
   if (text.includes("://")) throw new UsageError(`${flag}: no scheme allowed for Docker Registry [${text}]`);
-  if (!/^[A-Za-z0-9.-]+(:[0-9]{1,5})?$/.test(text))
+  if (!/^[A-Za-z0-9.-]+:[0-9]{1,5}$/.test(text))
     throw new UsageError(`${flag}: ip:port expected for Docker Registry [${text}]`);
   return text;
 }

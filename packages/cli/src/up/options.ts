@@ -92,7 +92,7 @@ export function parseUpOptions(flags: UpFlags): UpOptions {
     }),
     insecureRegistries: (flags.insecureRegistry ?? []).map((text) => parseRegistry(text, "--insecure-registry")),
     registryCaFiles: flags.registryCa ?? [],
-    presenceTtlMs: parseDurationMs(flags.presenceTtl ?? "5s", "--presence-ttl", { minMs: 1_000, maxMs: 600_000 }),
+    presenceTtlMs: parseDurationMs(flags.presenceTtl ?? "5s", "--presence-ttl", { minMs: 1_000, maxMs: 300_000 }),
     convergeIntervalMs: parseDurationMs(flags.convergeInterval ?? "30s", "--converge-interval", {
       minMs: 1_000,
       maxMs: 3_600_000,

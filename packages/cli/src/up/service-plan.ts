@@ -119,7 +119,7 @@ function planConverger(input: PlanInput, n: number): ServicePlan {
       tls: input.filesOf("converger"),
       metrics_address: loopback(ports.metrics),
       bbs_addresses: bbsAddresses(input),
-      cycle_interval_ms: input.options.convergeIntervalMs,
+      converge_interval_ms: input.options.convergeIntervalMs,
     },
   };
 }
@@ -127,6 +127,7 @@ function planConverger(input: PlanInput, n: number): ServicePlan {
 function planRep(input: PlanInput, n: number): ServicePlan {
   const { options, home, capacity } = input;
   const ports = input.ports.rep(n);
+  const hostPorts = input.ports.hostPorts(n);
   const name = `cell-${n + 1}`;
   return {
     name,
@@ -138,7 +139,7 @@ function planRep(input: PlanInput, n: number): ServicePlan {
       tls: input.filesOf(`cell:${name}`),
       metrics_address: loopback(ports.metrics),
       bbs_addresses: bbsAddresses(input),
-      grpc_address: loopback(ports.grpc),
+      listen_address: loopback(ports.grpc),
       cell_id: name,
       cell_index: n,
       zone: zoneOf(n, options.zones),
@@ -146,12 +147,11 @@ function planRep(input: PlanInput, n: number): ServicePlan {
       runtime: options.runtime,
       home: home.dir,
       host_address: "127.0.0.1",
-      host_ports: input.ports.hostPorts(n),
-      capacity: {
-        memory_mb: options.cellMemoryMb ?? capacity.memoryMb,
-        disk_mb: options.cellDiskMb ?? capacity.diskMb,
-        containers: options.cellContainers,
-      },
+      host_port_first: hostPorts.first,
+      host_port_last: hostPorts.last,
+      memory_mb: options.cellMemoryMb ?? capacity.memoryMb,
+      disk_mb: options.cellDiskMb ?? capacity.diskMb,
+      containers: options.cellContainers,
       insecure_registries: input.insecureRegistries,
       registry_ca_files: options.registryCaFiles.map((file) => path.resolve(file)),
     },
