@@ -118,6 +118,7 @@ export function explain(
     const verdict = verdictOf({ kind, ask, cell, left: leftOf(cell) });
     if (verdict !== undefined) verdicts.push(verdict);
   }
-  verdicts.sort((a, b) => filterNames.indexOf(b.filter) - filterNames.indexOf(a.filter) || (a.cellId < b.cellId ? -1 : 1));
+  const depth = ({ filter }: CellVerdict): number => (filter === "refused" ? filterNames.length : filterNames.indexOf(filter));
+  verdicts.sort((a, b) => depth(b) - depth(a) || (a.cellId < b.cellId ? -1 : 1));
   return { verdicts: verdicts.slice(0, maxVerdicts), omitted: Math.max(0, verdicts.length - maxVerdicts) };
 }

@@ -120,7 +120,8 @@ export type FilterName = (typeof filterNames)[number];
 export interface CellVerdict {
   readonly cellId: CellId;
   readonly zone: string;
-  readonly filter: FilterName;
+  /** `refused`: the cell itself, when it was handed the work. */
+  readonly filter: FilterName | "refused";
   readonly asked: string;
   readonly available: string;
 }
