@@ -56,8 +56,7 @@ export function parseAssignment(text: string, flag: string): readonly [string, s
 /** `HOST:PORT`, without a scheme. @throws UsageError in the words of Diego's builder. */
 export function parseRegistry(text: string, flag: string): string {
   if (text.includes("://")) throw new UsageError(`${flag}: no scheme allowed for Docker Registry [${text}]`);
-  if (!/^[A-Za-z0-9.-]+:[0-9]{1,5}$/.test(text))
-    throw new UsageError(`${flag}: ip:port expected for Docker Registry [${text}]`);
+  if (!/^[A-Za-z0-9.-]+:[0-9]{1,5}$/.test(text)) throw new UsageError(`${flag}: ip:port expected for Docker Registry [${text}]`);
   return text;
 }
 

@@ -31,8 +31,9 @@ const leastHostPorts = 20;
 
 /**
  * The ports of design section 2, moved by the offset: BBS n HTTP 8889 + 10n, metrics 8890 + 10n, gRPC 8891 + 10n; auctioneer n
- * 9016 + 10n, metrics 9017 + 10n; converger n metrics 9117 + 10n; rep n (from 1) 1800 + n, metrics 2800 + n; demo registry 5055;
- * host ports of containers from 61001, 500 for each cell. Offsets that differ by 500 times the cells, or more, never meet.
+ * 9016 + 10n, metrics 9017 + 10n; converger n metrics 9117 + 10n; rep n (from 1) 1800 + n, metrics 1900 + n; demo registry 5055;
+ * host ports of containers from 61001, 500 for each cell. Offsets that are multiples of 500 and
+ * differ by 500 times the cells, or more, never meet.
  * @throws UsageError when the offset leaves too few host ports.
  */
 export function planPorts(offset: number, cells: number): PortPlan {
@@ -46,7 +47,7 @@ export function planPorts(offset: number, cells: number): PortPlan {
     bbs: (n) => ({ http: at(8_889 + 10 * n), metrics: at(8_890 + 10 * n), grpc: at(8_891 + 10 * n) }),
     auctioneer: (n) => ({ grpc: at(9_016 + 10 * n), metrics: at(9_017 + 10 * n) }),
     converger: (n) => ({ metrics: at(9_117 + 10 * n) }),
-    rep: (n) => ({ grpc: at(1_801 + n), metrics: at(2_801 + n) }),
+    rep: (n) => ({ grpc: at(1_801 + n), metrics: at(1_901 + n) }),
     registry: at(5_055),
     hostPorts: (n) => {
       const first = at(firstHostPort) + n * each;
