@@ -162,6 +162,11 @@ export class Harmonizer {
         this.#hush(guid, settleMs);
         executor.delete(guid);
         return;
+      case "later":
+        log.error({ instance_guid: guid, reason: `${reply.errorType}: ${reply.errorMessage}`, step: kind }, "report is faulty");
+        this.#hush(guid, this.#options.cell.pollingMs);
+        clock.after(this.#options.cell.pollingMs, () => this.#lookAgain(guid, item));
+        return;
       case "again":
         this.#hush(guid, againMs);
         clock.after(againMs, () => this.#lookAgain(guid, item));

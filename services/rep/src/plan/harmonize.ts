@@ -64,8 +64,9 @@ function planContainer(facts: InstanceFacts, container: ContainerRecord, mode: H
     if (accepted.what === "nothing") return report("claimed", "new");
     return mode === "everything" && rows.length === 0 ? report("claimed", "missing-row") : undefined;
   }
-  if (rows.some((row) => rowMatches(row, container))) return undefined;
+  // Also when the row looks right: routes and tags reach it with the cell's own report only.
   if (accepted.what !== "started") return report("started", "new");
+  if (rows.some((row) => rowMatches(row, container))) return undefined;
   const asAccepted = accepted.routable === container.routable && sameNetInfo(accepted.netInfo, container.netInfo);
   if (asAccepted && mode === "changes") return undefined;
   return report("started", rows.length === 0 ? "missing-row" : "row-differs");
@@ -107,8 +108,10 @@ export type ReplyStep =
   | "stop"
   /** The BBS has answered for its outcome (R2): its container may go. */
   | "delete"
-  /** No answer that binds anybody (R3): ask again. */
-  | "again";
+  /** No answer that binds anybody (R3): ask again soon. */
+  | "again"
+  /** A fault of ours or of a certificate, which time alone does not mend: ask again with the next comparison. */
+  | "later";
 
 /** Answers that say nothing about the row: nobody was asked, or nobody knows. Everything else is a typed refusal. */
 const unanswered: ReadonlySet<string> = new Set<ErrorCode>([
@@ -120,7 +123,7 @@ const unanswered: ReadonlySet<string> = new Set<ErrorCode>([
   "Unimplemented",
 ]);
 
-/** Refusals on which a container that may still be wanted goes. Other types mean a fault of ours and are only tried again. */
+/** Refusals on which a container that may still be wanted goes. */
 const refusals: ReadonlySet<string> = new Set<ErrorCode>([
   "ActualLRPCannotBeClaimed",
   "ActualLRPCannotBeStarted",
@@ -133,6 +136,6 @@ export function planReply(report: ReportKind, errorType: string): ReplyStep {
   if (unanswered.has(errorType)) return "again";
   if (report === "crashed" || report === "removed" || report === "remove-evacuating") return "delete";
   if (errorType === "") return report === "claimed" ? "run" : "confirm";
-  if (!refusals.has(errorType)) return "again";
+  if (!refusals.has(errorType)) return "later";
   return report === "claimed" ? "discard" : "stop";
 }

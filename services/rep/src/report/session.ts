@@ -117,7 +117,7 @@ export class ReportSession {
           : waitMs + entropy.below(waitMs);
       const text = error instanceof Error ? error.message : String(error);
       // Said once for each new reason: a BBS that is away for an hour is one line.
-      if (text !== this.#lastError) log.warn({ err: error, retry_ms: pauseMs }, "session with the bbs lost");
+      if (text !== this.#lastError) log.warn({ reason: text, retry_ms: pauseMs }, "session with the bbs lost");
       this.#lastError = text;
       waitMs = Math.min(retryMs.max, waitMs * 2);
       await clock.sleep(pauseMs, signal).catch(() => undefined);

@@ -229,7 +229,11 @@ export class FakeBBS {
     feed.push({ message: { $case: "snapshot", value: { changes } }, ...rest });
     feed.push({ message: { $case: "synced", value: { token: this.#token() } }, ...rest });
     this.#watches.add(feed);
-    yield* feed;
+    try {
+      yield* feed;
+    } finally {
+      signal.removeEventListener("abort", end);
+    }
   }
 
   #publish(changes: WireChange[]): void {
