@@ -1,13 +1,14 @@
 // The runc garden on this machine: real registry, real images, real containers.
 import { execFile } from "node:child_process";
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { Container } from "@muster/garden";
 import { pinRootFS, rootFSOfImage } from "@muster/garden/image-ref";
+import { namesOnMachine } from "@muster/garden/runc";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   containerSpec,
@@ -339,7 +340,6 @@ describe("a restarted rep", () => {
       const container = await own.garden.create(containerSpec("torn", app, { ports: [{ containerPort: 8080 }] }), never);
       await container.run(web, () => {});
       await own.garden[Symbol.asyncDispose]();
-      const { namesOnMachine } = await import("@muster/garden/runc");
       await writeFile(join(namesOnMachine(own.home, "cell-4").runDir, "c", "torn", "record.json"), '{"version":1,"spec"');
       const second = await own.restart();
       expect(await second.containers()).toEqual([]);
@@ -352,7 +352,6 @@ describe("a restarted rep", () => {
   it("sees the end of a container whose conmon was killed", async () => {
     await withContainer(async (container) => {
       const process = await container.run(shell("sleep 100"), () => {});
-      const { namesOnMachine } = await import("@muster/garden/runc");
       const dir = join(namesOnMachine(test.home, "cell-1").runDir, "c", container.handle, "p", "0");
       process.exited.catch(() => {});
       globalThis.process.kill(Number(await readFile(join(dir, "conmon.pid"), "utf8")), "SIGKILL");
@@ -524,7 +523,6 @@ describe("images", () => {
       const right = { username: "user", password: "password" };
       const container = await own.garden.create(containerSpec("private", image, { credentials: right }), never);
       expect((await runScript(container, "echo in")).text).toBe("in\n");
-      const { namesOnMachine } = await import("@muster/garden/runc");
       const secret = Buffer.from("user:password").toString("base64");
       const found = await run("grep", [
         "-rlE",
@@ -540,10 +538,143 @@ describe("images", () => {
   });
 });
 
+describe("an image cache", () => {
+  it("gives up what is unused when it is too full, and fetches it again", async () => {
+    const own = await startGarden({ insecureRegistries: [registry.host], cellId: "cell-6", imageCacheBytes: 1 });
+    try {
+      const container = await own.garden.create(containerSpec("a", app), never);
+      const hex = container.info().imageDigest.slice("sha256:".length);
+      const record = join(own.home, "images", "images", `${hex}.json`);
+      const exists = (): Promise<boolean> =>
+        readFile(record).then(
+          () => true,
+          () => false,
+        );
+      await utimes(record, 1_000, 1_000);
+      await own.restart();
+      expect(await exists()).toBe(true);
+      const second = await own.restart();
+      await second.destroy("a");
+      await utimes(record, 1_000, 1_000);
+      const third = await own.restart();
+      expect(await exists()).toBe(false);
+      expect(await readdir(join(own.home, "images", "roots"))).toEqual([]);
+      expect(await readdir(join(own.home, "images", "blobs", "sha256"))).toEqual([]);
+      const again = await third.create(containerSpec("b", app), never);
+      expect((await runScript(again, "echo here")).text).toBe("here\n");
+    } finally {
+      await own[Symbol.asyncDispose]();
+    }
+  });
+
+  it("never takes another layer than the one asked for", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "muster-liar-"));
+    await using liar = await startRegistry({ dir: folder });
+    try {
+      const image = rootFSOfImage(await pushImage(liar.host, { name: "check/liar", page: "honest\n" }));
+      const blobs = (await run("find", [join(folder, "data"), "-name", "data", "-size", "+100k"])).stdout.trim().split("\n");
+      for (const blob of blobs) {
+        const bytes = await readFile(blob);
+        bytes.fill(0x41, 1_000, 2_000);
+        await writeFile(blob, bytes);
+      }
+      const own = await startGarden({ insecureRegistries: [liar.host], cellId: "cell-7" });
+      try {
+        await expect(own.garden.create(containerSpec("a", image), never)).rejects.toMatchObject({ code: "image-invalid" });
+        expect(await readdir(join(own.home, "images", "roots"))).toEqual([]);
+        expect(await leftovers(own.home, "cell-7", "a")).toEqual([]);
+      } finally {
+        await own[Symbol.asyncDispose]();
+      }
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+describe("a machine", () => {
+  it("with a full disk says so, and has room again once containers are gone", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "muster-full-"));
+    const disk = join(folder, "disk");
+    const home = join(folder, "home");
+    await mkdir(home);
+    await run("truncate", ["-s", "24M", disk]);
+    await run("mkfs.ext4", ["-q", disk]);
+    await run("mount", ["-o", "loop", disk, home]);
+    try {
+      const own = await startGarden({
+        insecureRegistries: [registry.host],
+        cellId: "cell-8",
+        home,
+        imageCacheDir: join(home, "images"),
+      });
+      try {
+        const container = await own.garden.create(containerSpec("a", app), never);
+        await run("dd", ["if=/dev/zero", `of=${join(home, "ballast")}`, "bs=1M"]).catch(() => {});
+        const other = rootFSOfImage(await pushImage(registry.host, { name: "check/big", page: "x".repeat(100_000) }));
+        await expect(own.garden.create(containerSpec("b", other), never)).rejects.toMatchObject({ code: "no-space" });
+        expect(await leftovers(home, "cell-8", "b")).toEqual([]);
+        await rm(join(home, "ballast"));
+        expect((await runScript(container, "echo alive")).text).toBe("alive\n");
+        await own.garden.create(containerSpec("b", other), never);
+      } finally {
+        await own[Symbol.asyncDispose]();
+      }
+    } finally {
+      await run("umount", [home]);
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
+  it("starts many containers at once, on two cells of one home with one cache", async () => {
+    const one = await startGarden({
+      insecureRegistries: [registry.host],
+      cellId: "many-1",
+      portRange: { first: 41_301, last: 41_320 },
+    });
+    const shared = { home: one.home, imageCacheDir: join(one.home, "images"), insecureRegistries: [registry.host] };
+    const two = await startGarden({ ...shared, cellId: "many-2", portRange: { first: 41_321, last: 41_340 } });
+    const start = async (own: TestGarden, handle: string): Promise<string> => {
+      const container = await own.garden.create(containerSpec(handle, app, { ports: [{ containerPort: 8080 }] }), never);
+      await container.run(web, () => {});
+      await eventually("it listens", async () => (await container.probeTcp(8080, 1_000)) === undefined);
+      return fetchText(hostPortOf(container));
+    };
+    try {
+      const names = ["a", "b", "c", "d", "e", "f"];
+      const answers = await Promise.all(names.flatMap((name) => [start(one, name), start(two, name)]));
+      expect(new Set(answers)).toEqual(new Set(["hello from muster\n"]));
+      expect(namesOnMachine(one.home, "many-1").bridge).not.toBe(namesOnMachine(one.home, "many-2").bridge);
+      await Promise.all(names.map((name) => one.garden.destroy(name)));
+      expect(await one.garden.containers()).toEqual([]);
+    } finally {
+      await two[Symbol.asyncDispose]();
+      await one[Symbol.asyncDispose]();
+    }
+  });
+
+  it("answers on the address it was given, and on no other", async () => {
+    const address = networkInterfaces();
+    const outside = Object.values(address)
+      .flat()
+      .find((one) => one?.family === "IPv4" && !one.internal)?.address;
+    expect(outside, "this test needs an address besides the loopback's").toBeDefined();
+    const own = await startGarden({ insecureRegistries: [registry.host], cellId: "cell-9", hostAddress: outside ?? "" });
+    try {
+      const container = await own.garden.create(containerSpec("a", app, { ports: [{ containerPort: 8080 }] }), never);
+      await container.run(web, () => {});
+      await eventually("it listens", async () => (await container.probeTcp(8080, 1_000)) === undefined);
+      expect(await (await fetch(`http://${outside}:${hostPortOf(container)}/`)).text()).toBe("hello from muster\n");
+      await expect(fetchText(hostPortOf(container))).rejects.toThrow();
+    } finally {
+      await own[Symbol.asyncDispose]();
+    }
+  });
+});
+
 describe("speed", () => {
   it("starts a cached image in at most four bare runc runs", async () => {
     const bare = async (container: Container): Promise<number> => {
-      const { namesOnMachine } = await import("@muster/garden/runc");
       const bundle = join(namesOnMachine(test.home, "cell-1").runDir, "c", container.handle, "bundle");
       const config = JSON.parse(await readFile(join(bundle, "config.json"), "utf8"));
       config.process.args = ["/bin/true"];

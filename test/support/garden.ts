@@ -122,6 +122,13 @@ async function processesWith(needle: string): Promise<string[]> {
   return commands.filter((command) => command.includes(needle)).map((command) => command.replaceAll("\0", " "));
 }
 
+/** Addresses that host-local keeps for a container. */
+async function addressesOf(folder: string, handle: string): Promise<string[]> {
+  const names = (await readdir(folder).catch((): string[] => [])).filter((name) => /^[0-9.]+$/.test(name));
+  const owners = await Promise.all(names.map((name) => readFile(join(folder, name), "utf8").catch(() => "")));
+  return names.filter((_name, index) => owners[index]?.split(/\s/)[0] === handle);
+}
+
 /** Everything this machine still has of one container, or of a whole cell when no handle is given. */
 export async function leftovers(home: string, cellId: string, handle?: string): Promise<string[]> {
   const names = namesOnMachine(home, cellId);
@@ -137,11 +144,13 @@ export async function leftovers(home: string, cellId: string, handle?: string): 
     list(join(names.runDir, "runc")),
     list(names.dataDir),
     list(join("/sys/fs/cgroup/memory", names.cgroupParent)).then((all) => all.filter((name) => !name.includes("."))),
-    list(join(names.runDir, "ipam", names.netnsPrefix.slice(0, -1))).then((all) => all.filter((name) => /^[0-9.]+$/.test(name))),
+    addressesOf(join(names.runDir, "ipam", names.netnsPrefix.slice(0, -1)), handle ?? ""),
   ]);
   if (handle === undefined)
     return [...rules, ...links, ...mounts, ...loops, ...netns, ...processes, ...runc, ...(await list(names.runDir))];
-  const veths = links.filter((line) => line.includes("veth"));
+  // A veth whose other end is in another container's namespace is that container's.
+  const own = `link-netns ${names.netnsPrefix}${handle}`;
+  const veths = links.filter((line) => line.includes("veth") && (!line.includes("link-netns") || line.trimEnd().endsWith(own)));
   const named = [...runc, ...data, ...cgroups].filter((name) => name === handle);
   return [
     ...rules.filter((line) => line.includes(`--comment ${handle} `)),

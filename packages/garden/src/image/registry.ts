@@ -4,7 +4,7 @@ import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageCredentials, ImageMetadata } from "../garden.js";
 import { GardenError } from "../garden.js";
-import type { Exec } from "../tools/exec.js";
+import { type Exec, ToolError } from "../tools/exec.js";
 import { imageError } from "./errors.js";
 import { choosePlatform, digestOf, hostPlatform, isZstd, type Manifest, parseConfig, parseManifest } from "./manifest.js";
 import { displayImage, type ImageReference, registryOf, skopeoReference } from "./reference.js";
@@ -114,7 +114,9 @@ export class RegistryClient {
         return (await exec("skopeo", args, { timeoutMs: inspectTimeoutMs, signal, maxOutputBytes: documentBytes })).stdout;
       } catch (error) {
         const seen = imageError(error, displayImage(reference), registryOf(reference));
-        if (attempt >= attempts || seen.code !== "image-unreachable" || signal.aborted) throw seen;
+        // One that was silent for the whole time is not asked again: four silences would be two minutes.
+        const silent = error instanceof ToolError && error.fault === "timeout";
+        if (attempt >= attempts || seen.code !== "image-unreachable" || silent || signal.aborted) throw seen;
       }
     }
   }

@@ -2,18 +2,21 @@
 // home, so everything is done under a lock between processes and appears in its place whole (renamed), or not at all.
 //
 //   blobs/        OCI blobs, shared between images      roots/<hex>/     the unpacked root, owned by shifted ids
-//   images/<hex>.json   metadata of a cached digest     aliases/<hash>.json   index digest -> digest of this platform
-//   tmp/  locks/
+//   images/<hex>.json   what is known of a cached digest; touched when it is asked for
+//   aliases/<hash>.json index digest -> digest of this platform        tmp/  locks/
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
+import type { Log } from "@muster/shared/log";
 import type { ImageCredentials, ImageMetadata, RootFSUrl } from "../garden.js";
 import { GardenError } from "../garden.js";
 import { type Exec, lastWords, ToolError } from "../tools/exec.js";
 import { readJson, writeWhole } from "../tools/files.js";
 import { SingleFlight, Turnstile } from "../tools/flight.js";
 import { lockFile } from "../tools/lock.js";
+import { type CacheEntry, planEviction } from "./eviction.js";
+import { parseManifest } from "./manifest.js";
 import { displayImage, type ImageReference, ImageReferenceError, parseRootFS } from "./reference.js";
 import type { RegistryClient, ResolvedImage } from "./registry.js";
 
@@ -28,6 +31,9 @@ export interface ImageStoreOptions {
   readonly exec: Exec;
   readonly registry: RegistryClient;
   readonly dir: string;
+  /** What the cache may hold; the longest unused images go first. */
+  readonly limitBytes: number;
+  readonly log: Log;
   /** The host id that is root inside containers; 65,536 ids from here on are theirs. */
   readonly idBase: number;
 }
@@ -36,9 +42,23 @@ export interface ImageStoreOptions {
 const parallelPulls = 2;
 /** As long as a pull and its unpacking may take in another process. */
 const lockTimeoutMs = 20 * 60_000;
+/** Tidying waits for no pull: the next one tidies again. */
+const tidyTimeoutMs = 2_000;
 const unpackTimeoutMs = 10 * 60_000;
 
 const hexOf = (digest: string): string => digest.slice("sha256:".length);
+
+interface ImageRecord {
+  readonly metadata: ImageMetadata;
+  readonly bytes: number;
+  /** Digests of its blobs. */
+  readonly blobs: readonly string[];
+}
+
+const isImageRecord = (value: unknown): value is ImageRecord => {
+  const record = value as Partial<ImageRecord> | undefined;
+  return typeof record?.metadata?.digest === "string" && typeof record.bytes === "number" && Array.isArray(record.blobs);
+};
 
 /** A rootfs URL, or the GardenError that says what is wrong with it. */
 export function readRootFS(rootFs: RootFSUrl): ImageReference {
@@ -61,15 +81,27 @@ export class ImageStore {
 
   /** Makes the folders, and removes what pulls that were cut off have left. */
   async open(): Promise<void> {
-    const { dir, clock } = this.#options;
+    const { dir } = this.#options;
     await mkdir(dir, { recursive: true, mode: 0o700 });
     for (const folder of ["blobs", "roots", "images", "aliases", "tmp", "locks"])
       await mkdir(join(dir, folder), { recursive: true, mode: 0o700 });
+    await this.tidy();
+  }
+
+  /** Removes what pulls that were cut off have left, and images beyond the cache's limit. Does nothing while another process pulls. */
+  async tidy(): Promise<void> {
+    const { clock, dir, limitBytes, log } = this.#options;
+    const lock = await lockFile(clock, join(dir, "locks", "tidy"), tidyTimeoutMs).catch(() => undefined);
+    if (lock === undefined) return;
+    await using _held = lock;
     // A pull's folder in tmp begins with the id of its process: only those of processes that are gone are removed.
-    await using _lock = await lockFile(clock, join(dir, "locks", "tidy"), 60_000);
     for (const name of await readdir(join(dir, "tmp"))) {
       if (!(await isHeld(name))) await rm(join(dir, "tmp", name), { recursive: true, force: true });
     }
+    const evicted = planEviction(await this.#entries(), limitBytes, clock.nowMs());
+    for (const hex of evicted) await this.#forget(hex);
+    if (evicted.length > 0) log.info({ reason: "cache full", images: evicted.length }, "images removed from the cache");
+    await this.#removeUnused();
   }
 
   /** What an image says of itself; asks the registry unless a cached digest is named. @throws GardenError image-… */
@@ -87,28 +119,37 @@ export class ImageStore {
   async ensure(rootFs: RootFSUrl, credentials: ImageCredentials | undefined, signal: AbortSignal): Promise<CachedImage> {
     const reference = readRootFS(rootFs);
     const cached = await this.#cached(reference);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) return this.#used(cached);
     const resolved = await this.#options.registry.resolve(reference, credentials, signal);
     const { digest } = resolved.metadata;
     if (reference.digest !== undefined && reference.digest !== digest) await this.#rememberAlias(reference.digest, digest);
     const pinned: ImageReference = { ...reference, tag: undefined, digest };
     const here = await this.#cached(pinned);
-    if (here !== undefined) return here;
-    return this.#pulls.join(digest, signal, (shared) =>
+    if (here !== undefined) return this.#used(here);
+    const pulled = await this.#pulls.join(digest, signal, (shared) =>
       this.#turnstile.run(shared, () => this.#pull(pinned, resolved, credentials, shared)),
     );
+    this.tidy().catch((error: unknown) => this.#options.log.warn({ err: error }, "the image cache could not be tidied"));
+    return pulled;
+  }
+
+  async #used(image: CachedImage): Promise<CachedImage> {
+    const now = this.#options.clock.nowMs() / 1_000;
+    await utimes(this.#recordFile(hexOf(image.metadata.digest)), now, now).catch(() => {});
+    return image;
+  }
+
+  #recordFile(hex: string): string {
+    return join(this.#options.dir, "images", `${hex}.json`);
   }
 
   async #cached(reference: ImageReference): Promise<CachedImage | undefined> {
     if (reference.digest === undefined) return undefined;
     const digest = (await this.#alias(reference.digest)) ?? reference.digest;
     const rootDir = this.#rootDir(digest);
-    const [metadata, root] = await Promise.all([
-      readJson(join(this.#options.dir, "images", `${hexOf(digest)}.json`)),
-      stat(rootDir).catch(() => undefined),
-    ]);
-    // The record is written after the root is in its place, by this code alone: present means whole.
-    return metadata === undefined || root === undefined ? undefined : { metadata: metadata as ImageMetadata, rootDir };
+    const [record, root] = await Promise.all([readJson(this.#recordFile(hexOf(digest))), stat(rootDir).catch(() => undefined)]);
+    // The record is written after the root is in its place and on the disk: present means whole.
+    return isImageRecord(record) && root !== undefined ? { metadata: record.metadata, rootDir } : undefined;
   }
 
   /** The ids are part of the name: a home whose ids moved unpacks anew instead of giving one container another's files. */
@@ -124,7 +165,8 @@ export class ImageStore {
   ): Promise<CachedImage> {
     const { clock, dir, registry } = this.#options;
     const { digest } = image.metadata;
-    await using _lock = await lockFile(clock, join(dir, "locks", hexOf(digest)), lockTimeoutMs, signal);
+    await using _notTidied = await lockFile(clock, join(dir, "locks", "tidy"), lockTimeoutMs, signal, "shared");
+    await using _alone = await lockFile(clock, join(dir, "locks", hexOf(digest)), lockTimeoutMs, signal);
     const rootDir = this.#rootDir(digest);
     // Another cell may have pulled it while this one waited for the lock.
     const cached = await this.#cached(reference);
@@ -137,9 +179,18 @@ export class ImageStore {
       await mkdir(layout, { recursive: true, mode: 0o700 });
       await symlink(join(dir, "blobs"), join(layout, "blobs"));
       await registry.copy(reference, image.manifest, layout, credentials, signal);
-      await this.#unpack(layout, join(work, "root"), reference, signal);
+      const blobs = await blobsOf(layout);
+      await this.#unpack(layout, join(work, "root"), reference, signal).catch(async (error: unknown) => {
+        // Perhaps they were torn on this disk: the next pull fetches them again.
+        for (const blob of blobs) await rm(this.#blobFile(blob), { force: true });
+        throw error;
+      });
+      const bytes = await this.#size(work, blobs, signal);
       await rename(join(work, "root"), rootDir);
-      await writeWhole(join(dir, "images", `${hexOf(digest)}.json`), JSON.stringify(image.metadata));
+      // What a power cut could tear must be whole before the record vouches for it.
+      await this.#options.exec("sync", ["--file-system", rootDir], { timeoutMs: unpackTimeoutMs, signal });
+      const record: ImageRecord = { metadata: image.metadata, bytes, blobs };
+      await writeWhole(this.#recordFile(hexOf(digest)), JSON.stringify(record));
       return { metadata: image.metadata, rootDir };
     } finally {
       await rm(work, { recursive: true, force: true });
@@ -160,6 +211,58 @@ export class ImageStore {
     }
   }
 
+  #blobFile(digest: string): string {
+    return join(this.#options.dir, "blobs", "sha256", hexOf(digest));
+  }
+
+  /** Of the unpacked root and its blobs, on the disk. */
+  async #size(work: string, blobs: readonly string[], signal: AbortSignal): Promise<number> {
+    const { stdout } = await this.#options.exec("du", ["-s", "-B1", join(work, "root")], { timeoutMs: unpackTimeoutMs, signal });
+    const sizes = await Promise.all(blobs.map((blob) => stat(this.#blobFile(blob)).then(({ size }) => size)));
+    return sizes.reduce((sum, size) => sum + size, Number.parseInt(stdout.toString("utf8"), 10));
+  }
+
+  async #entries(): Promise<CacheEntry[]> {
+    const { dir } = this.#options;
+    const mounts = await readFile("/proc/self/mountinfo", "utf8");
+    const names = (await readdir(join(dir, "images"))).filter((name) => /^[0-9a-f]{64}\.json$/.test(name));
+    return Promise.all(
+      names.map(async (name) => {
+        const hex = name.slice(0, -".json".length);
+        const [record, seen] = await Promise.all([readJson(join(dir, "images", name)), stat(join(dir, "images", name))]);
+        return {
+          hex,
+          bytes: isImageRecord(record) ? record.bytes : 0,
+          lastUsedMs: seen.mtimeMs,
+          mounted: mounts.includes(`/${hex}-`),
+        };
+      }),
+    );
+  }
+
+  async #forget(hex: string): Promise<void> {
+    const { dir } = this.#options;
+    await rm(this.#recordFile(hex), { force: true });
+    for (const name of await readdir(join(dir, "roots"))) {
+      if (name.startsWith(`${hex}-`)) await rm(join(dir, "roots", name), { recursive: true, force: true });
+    }
+  }
+
+  /** Blobs and roots that no record knows: a pull was cut off, or their image was removed. */
+  async #removeUnused(): Promise<void> {
+    const { dir } = this.#options;
+    const names = await readdir(join(dir, "images"));
+    const records = await Promise.all(names.map((name) => readJson(join(dir, "images", name))));
+    const known = new Set(names.map((name) => name.slice(0, -".json".length)));
+    for (const name of await readdir(join(dir, "roots"))) {
+      if (!known.has(name.split("-")[0] ?? "")) await rm(join(dir, "roots", name), { recursive: true, force: true });
+    }
+    const kept = new Set(records.filter(isImageRecord).flatMap((record) => record.blobs.map(hexOf)));
+    for (const name of await readdir(join(dir, "blobs", "sha256")).catch((): string[] => [])) {
+      if (!kept.has(name)) await rm(join(dir, "blobs", "sha256", name), { force: true });
+    }
+  }
+
   #aliasFile(digest: string): string {
     return join(this.#options.dir, "aliases", `${createHash("sha256").update(digest).digest("hex").slice(0, 32)}.json`);
   }
@@ -172,6 +275,15 @@ export class ImageStore {
   async #rememberAlias(from: string, to: string): Promise<void> {
     await writeWhole(this.#aliasFile(from), JSON.stringify({ from, to }));
   }
+}
+
+/** The digests of all blobs of a layout's one image: its manifest, config and layers as skopeo wrote them. */
+async function blobsOf(layout: string): Promise<string[]> {
+  const index = (await readJson(join(layout, "index.json"))) as { manifests?: { digest: string }[] } | undefined;
+  const digest = index?.manifests?.[0]?.digest ?? "";
+  const manifest = parseManifest(await readFile(join(layout, "blobs", "sha256", hexOf(digest))), "the pulled image");
+  if (manifest.kind !== "manifest") throw new GardenError("image-invalid", "skopeo wrote an index instead of an image");
+  return [...new Set([digest, manifest.manifest.configDigest, ...manifest.manifest.layers.map((layer) => layer.digest)])];
 }
 
 /** Whether the process a folder of tmp is named after still lives. */

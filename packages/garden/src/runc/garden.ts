@@ -37,6 +37,8 @@ export interface RuncGardenOptions {
   readonly registryCaFiles: readonly string[];
   /** Shared by the cells of one home; locked between them. */
   readonly imageCacheDir: string;
+  /** What the cache may hold on the disk; default 10,000,000,000 bytes, as Diego's. Images in use may exceed it. */
+  readonly imageCacheBytes?: number;
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly log: Log;
@@ -51,6 +53,8 @@ const maxPropertiesBytes = 65_536;
 /** Each runs a dozen tools; more at once than this only makes all of them late. */
 const parallelCreates = 6;
 const parallelDestroys = 6;
+/** Source: cell.md section 6. */
+const defaultCacheBytes = 10_000_000_000;
 /** After SIGKILL a process is gone at once, unless the kernel holds it. */
 const killWaitMs = 5_000;
 
@@ -169,6 +173,9 @@ class RealGarden implements RuncGarden {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const creation of this.#creations.values())
+      creation.abort.abort(new GardenError("tool-failed", "the cell is being shut down"));
+    await Promise.all([...this.#creations.values()].map((creation) => creation.done));
     await Promise.all([...this.#containers.values()].map((container) => container.detach()));
   }
 
@@ -178,12 +185,30 @@ class RealGarden implements RuncGarden {
   }
 
   async #assemble(found: Tools) {
-    const { clock, home, cellId, hostAddress, portRange, insecureRegistries, registryCaFiles, imageCacheDir, log } =
-      this.#options;
+    const {
+      clock,
+      home,
+      cellId,
+      hostAddress,
+      portRange,
+      insecureRegistries,
+      registryCaFiles,
+      imageCacheDir,
+      imageCacheBytes,
+      log,
+    } = this.#options;
     const exec = this.#exec;
     const scratchDir = join(this.#cell.runDir, "scratch");
     const registry = new RegistryClient({ exec, scratchDir, insecureRegistries, registryCaFiles });
-    const images = new ImageStore({ clock, exec, registry, dir: resolve(imageCacheDir), idBase: this.#idBase });
+    const images = new ImageStore({
+      clock,
+      exec,
+      registry,
+      dir: resolve(imageCacheDir),
+      limitBytes: imageCacheBytes ?? defaultCacheBytes,
+      log,
+      idBase: this.#idBase,
+    });
     const network = new CellNetwork({
       clock,
       exec,

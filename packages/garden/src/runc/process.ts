@@ -83,6 +83,12 @@ export class RuncProcess implements GardenProcess {
 
   /** Begins to follow, or follows with another sink; what the log still holds is given first. */
   async follow(sink: OutputSink): Promise<void> {
+    if (this.#exit !== undefined) {
+      const ended = new LogFollower(this.#files.logFile, sink);
+      await ended.drain();
+      await ended.close();
+      return;
+    }
     const before = this.#follower;
     this.#follower = new LogFollower(this.#files.logFile, sink);
     await before?.close();

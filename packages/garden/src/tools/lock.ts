@@ -8,9 +8,15 @@ import { killGroup, ToolError, toolEnv } from "./exec.js";
  * Waits for the lock of `file` (made if it is not there) and holds it until disposed of or until this process ends.
  * @throws ToolError when it is not given within `timeoutMs`, or when aborted.
  */
-export async function lockFile(clock: Clock, file: string, timeoutMs: number, signal?: AbortSignal): Promise<AsyncDisposable> {
+export async function lockFile(
+  clock: Clock,
+  file: string,
+  timeoutMs: number,
+  signal?: AbortSignal,
+  kind: "exclusive" | "shared" = "exclusive",
+): Promise<AsyncDisposable> {
   signal?.throwIfAborted();
-  const child = spawn("flock", ["--exclusive", file, "cat"], {
+  const child = spawn("flock", [`--${kind}`, file, "cat"], {
     detached: true,
     stdio: ["pipe", "pipe", "ignore"],
     env: toolEnv(),
