@@ -79,7 +79,8 @@ function indicesOf(view: ClusterView, processGuid: ProcessGuid): Set<number> {
   return indices;
 }
 
-const inOrder = (a: Repair, b: Repair): number =>
+/** The one order of repairs: by rule, then key. */
+export const compareRepairs = (a: Repair, b: Repair): number =>
   a.rule !== b.rule
     ? a.rule < b.rule
       ? -1
@@ -110,7 +111,7 @@ export function planConvergence(view: ClusterView, at: CellTime): Findings {
   for (const [cellId, cell] of view.cells) {
     if (cell.lostAtMs !== undefined) judge(view, namedRepair("cell-gone", cellId), time, findings);
   }
-  findings.repairs.sort(inOrder);
+  findings.repairs.sort(compareRepairs);
   return findings;
 }
 
@@ -219,6 +220,6 @@ export function planTouched(view: ClusterView, touched: Touched, at: CellTime): 
     judge(view, namedRepair("cell-gone", cellId), time, findings);
   }
   for (const name of touched.renewed) judge(view, namedRepair("domain-expired", name), time, findings);
-  findings.repairs.sort(inOrder);
+  findings.repairs.sort(compareRepairs);
   return findings;
 }
