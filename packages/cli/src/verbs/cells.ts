@@ -1,7 +1,7 @@
 // Verbs about cells: cells, cell, evacuate, forget.
 import type { CellSummary } from "@muster/proto/muster/v1/auctioneer";
 import type { Cell } from "@muster/shared/model";
-import { unary } from "@muster/shared/rpc";
+import { serverStream, unary } from "@muster/shared/rpc";
 import { dialAuctioneer, dialRep, repAddressOf } from "../client/peers.js";
 import type { Platform } from "../client/platform.js";
 import { type Context, openSession } from "../context.js";
@@ -26,34 +26,45 @@ export interface CellShape {
 
 const askMs = 3_000;
 
-/** Every cell the BBS knows, missing ones too, with what is free on it as the auctioneer last heard. */
+/** What is known of a cell beyond its presence. */
+export interface Seen {
+  readonly healthy: boolean;
+  readonly freeMemoryMb: number;
+  readonly freeDiskMb: number;
+  readonly freeContainers: number;
+}
+
+/** Every cell the BBS knows, missing ones too, with what is free on it as the auctioneer last heard, or as the cell itself says. */
 export async function readCells(platform: Platform): Promise<CellShape[]> {
-  const [{ tables }, rows, summaries] = await Promise.all([
+  const [{ tables }, rows, heard] = await Promise.all([
     platform.snapshot(["cell", "task"]),
     platform.actualLRPs({}),
-    readSummaries(platform),
+    askAuctioneer(platform),
   ]);
   const instances = new Map<string, number>();
   for (const row of rows) {
     const cellId = row.actualLrpInstanceKey?.cellId ?? "";
     if (cellId !== "") instances.set(cellId, (instances.get(cellId) ?? 0) + 1);
   }
-  return [...tables.cells.values()]
-    .map((cell) => {
+  const shapes = await Promise.all(
+    [...tables.cells.values()].map(async (cell) => {
+      const live = cell.lostAtMs === undefined;
+      const seen = live ? (heard.get(cell.cellId) ?? (await askCell(platform, repAddressOf(cell)))) : undefined;
       const tasks = [...tables.tasksOnCell(cell.cellId)].length;
-      return cellShape(cell, summaries.get(cell.cellId), instances.get(cell.cellId) ?? 0, tasks);
-    })
-    .sort((a, b) => a.cell_id.localeCompare(b.cell_id, "en", { numeric: true }));
+      return cellShape(cell, seen, instances.get(cell.cellId) ?? 0, tasks);
+    }),
+  );
+  return shapes.sort((a, b) => a.cell_id.localeCompare(b.cell_id, "en", { numeric: true }));
 }
 
-/** Nobody placing work is no reason not to list the cells: then nothing is known of what is free. */
-async function readSummaries(platform: Platform): Promise<ReadonlyMap<string, CellSummary>> {
+/** Nobody placing work is no reason not to list the cells. Cells it has not heard of lately are left out. */
+async function askAuctioneer(platform: Platform): Promise<ReadonlyMap<string, Seen>> {
   try {
     const auctioneer = await dialAuctioneer(platform);
     try {
       const bounds = { deadlineMs: askMs, signal: platform.signal };
       const { cells } = await unary(auctioneer.cellStates.bind(auctioneer), {}, bounds);
-      return new Map(cells.map((cell) => [cell.cellId, cell]));
+      return new Map(cells.filter((cell) => cell.state !== "silent").map((cell) => [cell.cellId, seenBy(cell)]));
     } finally {
       auctioneer.close();
     }
@@ -63,15 +74,37 @@ async function readSummaries(platform: Platform): Promise<ReadonlyMap<string, Ce
   }
 }
 
-/** Pure. What the auctioneer cannot tell of a live cell makes it unhealthy: no work gets there. */
-export function cellShape(cell: Cell, seen: CellSummary | undefined, instances: number, tasks: number): CellShape {
+const seenBy = (cell: CellSummary): Seen => ({ ...cell, healthy: cell.state !== "unhealthy" });
+
+/** The first message of the cell's own state stream; `undefined` when it does not answer. */
+async function askCell(platform: Platform, address: string): Promise<Seen | undefined> {
+  const rep = dialRep(platform, address);
+  try {
+    const bounds = { deadlineMs: askMs, signal: platform.signal };
+    for await (const { available, healthy } of serverStream(rep.state.bind(rep), {}, bounds)) {
+      return {
+        healthy,
+        freeMemoryMb: available?.memoryMb ?? 0,
+        freeDiskMb: available?.diskMb ?? 0,
+        freeContainers: available?.containers ?? 0,
+      };
+    }
+  } catch {
+    platform.signal.throwIfAborted();
+  } finally {
+    rep.close();
+  }
+  return undefined;
+}
+
+/** Pure. A cell that nobody hears of is unhealthy: no work gets there. */
+export function cellShape(cell: Cell, seen: Seen | undefined, instances: number, tasks: number): CellShape {
   const gone = cell.lostAtMs !== undefined;
-  const heard = seen !== undefined && seen.state !== "silent" && !gone;
-  const amount = (total: number, free: number | undefined): Amount => ({ total, free: heard ? (free ?? 0) : 0 });
+  const amount = (total: number, free: number | undefined): Amount => ({ total, free: gone ? 0 : (free ?? 0) });
   return {
     cell_id: cell.cellId,
     zone: cell.zone,
-    state: gone ? "missing" : cell.evacuating ? "evacuating" : heard && seen.state !== "unhealthy" ? "healthy" : "unhealthy",
+    state: gone ? "missing" : cell.evacuating ? "evacuating" : seen?.healthy === true ? "healthy" : "unhealthy",
     memory_mb: amount(cell.memoryMb, seen?.freeMemoryMb),
     disk_mb: amount(cell.diskMb, seen?.freeDiskMb),
     containers: amount(cell.containers, seen?.freeContainers),

@@ -10,7 +10,7 @@ import { parseInstances } from "../apps/wishes.js";
 import { type AuctioneerClient, dialAuctioneer } from "../client/peers.js";
 import type { Platform } from "../client/platform.js";
 import { type Context, openSession } from "../context.js";
-import { RefusedError, UsageError } from "../exit.js";
+import { explain, RefusedError, UsageError } from "../exit.js";
 import { parseCount, parseSizeMb } from "../flags.js";
 import { readReference } from "../image/inspect.js";
 
@@ -62,7 +62,7 @@ export async function explainApp(context: Context, target: string): Promise<void
   for (const row of rows) {
     const shape = instanceShape(row, new Map());
     const waits = shape.state === "UNCLAIMED";
-    const verdicts = waits ? await verdictsOf(platform, current.processGuid, shape.index) : [];
+    const verdicts = waits && enabled ? await verdictsOf(context, platform, current.processGuid, shape.index) : [];
     instances.push({ ...shape, why: whyOf(shape, enabled), cells: verdicts });
   }
   const shape = { name, process_guid: current.processGuid, diego_docker: enabled, instances };
@@ -77,11 +77,18 @@ export async function explainApp(context: Context, target: string): Promise<void
   });
 }
 
-async function verdictsOf(platform: Platform, processGuid: string, index: number) {
+async function verdictsOf({ out }: Context, platform: Platform, processGuid: string, index: number) {
   const bounds = { deadlineMs: askMs, signal: platform.signal };
   const request = { processGuid, index, taskGuid: "" };
-  const { cells } = await withAuctioneer(platform, (client) => unary(client.explain.bind(client), request, bounds));
-  return cells.map(verdictShape);
+  try {
+    const { cells } = await withAuctioneer(platform, (client) => unary(client.explain.bind(client), request, bounds));
+    return cells.map(verdictShape);
+  } catch (error) {
+    // That nobody places work is part of the explanation.
+    platform.signal.throwIfAborted();
+    out.note(`muster: ${explain(error).message}`);
+    return [];
+  }
 }
 
 /** Pure: a row's state in a sentence. */
