@@ -1,0 +1,4 @@
+import { lmdbHome } from "../../support/bbs.js";
+import { describeBbsContract } from "./contract.js";
+
+describeBbsContract("lmdb", lmdbHome);

@@ -1,0 +1,347 @@
+// A BBS for tests: in this process on any store, or as the real program that can be killed; and clients in every role, over real
+// gRPC and mutual TLS. Certificates are made once a process, since each costs an RSA key.
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { ActiveBbs, createSealer, registerServices } from "@muster/bbs";
+import { LocketClient } from "@muster/proto/models/locket";
+import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
+import { FeatureFlagServiceClient } from "@muster/proto/muster/v1/feature_flags";
+import { RepairServiceClient } from "@muster/proto/muster/v1/repair";
+import { ReportServiceClient } from "@muster/proto/muster/v1/report";
+import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
+import { systemClock, systemEntropy } from "@muster/shared/clock";
+import type { BbsError } from "@muster/shared/errors";
+import { silentLog } from "@muster/shared/log";
+import { dial, serveGrpc } from "@muster/shared/rpc";
+import { type Authority, createAuthority, issueCertificate, type TlsMaterial } from "@muster/shared/tls";
+import type { Head, Leadership, StoreDriver } from "@muster/store";
+import { openEtcdStore } from "@muster/store/etcd";
+import { openLmdbStore } from "@muster/store/lmdb";
+import { type MemoryFaults, memoryStore, openMemoryStore } from "@muster/store/memory";
+import type { EtcdCluster } from "./etcd.js";
+import { freePort } from "./registry.js";
+
+// --- certificates
+
+const trustedAuthority = "Muster test";
+const wallMs = (): number => systemClock.nowMs();
+const authorities = new Map<string, Promise<Authority>>();
+const issued = new Map<string, Promise<TlsMaterial>>();
+
+const authority = (name: string): Promise<Authority> => {
+  const made = authorities.get(name) ?? createAuthority(name, wallMs());
+  authorities.set(name, made);
+  return made;
+};
+
+/** The certificate of an authority by its name; every BBS here trusts `Muster test` alone. */
+export const caOf = async (authorityName: string): Promise<Buffer> =>
+  Buffer.from((await authority(authorityName)).certificatePem);
+
+/** A certificate for this common name, by the authority that every BBS here trusts, or by another one. */
+export function tlsOf(commonName: string, authorityName = trustedAuthority): Promise<TlsMaterial> {
+  const name = `${authorityName}/${commonName}`;
+  const made = issued.get(name) ?? issue(commonName, authorityName);
+  issued.set(name, made);
+  return made;
+}
+
+async function issue(commonName: string, authorityName: string): Promise<TlsMaterial> {
+  const { certificatePem, keyPem } = await issueCertificate(await authority(authorityName), commonName, { nowMs: wallMs() });
+  return { ca: await caOf(trustedAuthority), cert: Buffer.from(certificatePem), key: Buffer.from(keyPem) };
+}
+
+// --- where the records are; outlives the BBS that serves them
+
+export interface StoreHome extends AsyncDisposable {
+  readonly name: "memory" | "lmdb" | "etcd";
+  open(): Promise<StoreDriver>;
+  /** The store settings of a real BBS; `undefined` where only this process can reach the records. */
+  readonly settings: object | undefined;
+  /** The store stops answering, until it is let go on. */
+  readonly faults: { hang(): void; goOn(): void };
+}
+
+export async function memoryHome(): Promise<StoreHome> {
+  const world = memoryStore(systemClock);
+  const faults: MemoryFaults = {};
+  return {
+    name: "memory",
+    open: () => openMemoryStore(world, { faults }),
+    settings: undefined,
+    faults: {
+      hang: () => {
+        faults.cutOff = true;
+      },
+      goOn: () => {
+        faults.cutOff = false;
+      },
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}
+
+export async function lmdbHome(): Promise<StoreHome> {
+  const path = await mkdtemp(join(tmpdir(), "muster-bbs-"));
+  const never = (): never => {
+    throw new Error("an embedded store does not hang");
+  };
+  return {
+    name: "lmdb",
+    open: () => openLmdbStore({ path, clock: systemClock }),
+    settings: { driver: "lmdb", path },
+    faults: { hang: never, goOn: never },
+    [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
+  };
+}
+
+/** A place of its own in a running etcd. Disposing of it leaves the server alone. */
+export async function etcdHome(etcd: EtcdCluster): Promise<StoreHome> {
+  const prefix = `/bbs/${randomUUID()}/`;
+  const { endpoints } = etcd;
+  return {
+    name: "etcd",
+    open: () => openEtcdStore({ endpoints, prefix, clock: systemClock }),
+    settings: { driver: "etcd", endpoints, prefix },
+    faults: { hang: () => etcd.freeze(), goOn: () => etcd.thaw() },
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}
+
+// --- a BBS in this process
+
+const passphrase = "a passphrase for tests only";
+const sealer = createSealer({ keys: [{ label: "k1", passphrase }], activeLabel: "k1" });
+
+export interface BbsOptions {
+  /** 30 s by default: whoever tests expiry asks for less. */
+  readonly presenceTtlMs?: number;
+  readonly leadershipTtlMs?: number;
+}
+
+export class InProcessBbs implements AsyncDisposable {
+  readonly active: ActiveBbs;
+  readonly address: string;
+  /** Why the term ended, once it did. */
+  readonly lost: Promise<BbsError>;
+  /** Commits that wrote at least one record. */
+  readonly commits: { count: number };
+  readonly #end: () => Promise<void>;
+  #ended: Promise<void> | undefined;
+
+  constructor(facts: Pick<InProcessBbs, "active" | "address" | "lost" | "commits">, end: () => Promise<void>) {
+    this.active = facts.active;
+    this.address = facts.address;
+    this.lost = facts.lost;
+    this.commits = facts.commits;
+    this.#end = end;
+  }
+
+  get head(): Head {
+    return this.active.journal.head;
+  }
+
+  /** An orderly end; the home keeps the records. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#ended ??= this.#end();
+    return this.#ended;
+  }
+}
+
+/** Opens the home's store, wins the leadership and serves on a port of its own. */
+export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promise<InProcessBbs> {
+  const tls = await tlsOf("bbs");
+  const store = await home.open();
+  const leadership: Leadership = await store.campaign(
+    "bbs",
+    "test",
+    options.leadershipTtlMs ?? 10_000,
+    new AbortController().signal,
+  );
+  const commits = { count: 0 };
+  let lose: (cause: BbsError) => void = () => undefined;
+  const lost = new Promise<BbsError>((resolve) => {
+    lose = resolve;
+  });
+  const active = await ActiveBbs.start({
+    store,
+    leadership,
+    clock: systemClock,
+    entropy: systemEntropy,
+    log: silentLog(),
+    secrets: sealer,
+    metrics: {
+      committed: (writes) => {
+        if (writes > 0) commits.count += 1;
+      },
+      resent: () => undefined,
+    },
+    presenceTtlMs: options.presenceTtlMs ?? 30_000,
+    onLost: lose,
+  });
+  const serve = { log: silentLog(), elapsedMs: () => systemClock.elapsedMs() };
+  const server = await serveGrpc("127.0.0.1:0", tls, (grpc) => registerServices(grpc, active, serve));
+  return new InProcessBbs({ active, address: `127.0.0.1:${server.port}`, lost, commits }, async () => {
+    await active.drain();
+    await server.close(100);
+    await leadership.resign();
+    await store[Symbol.asyncDispose]();
+  });
+}
+
+// --- the real program
+
+const mainFile = ((): string => {
+  // From test/support or from test/dist/support.
+  for (let folder = dirname(fileURLToPath(import.meta.url)); folder !== dirname(folder); folder = dirname(folder)) {
+    const file = join(folder, "services", "bbs", "dist", "main.js");
+    if (existsSync(join(folder, "pnpm-workspace.yaml"))) return file;
+  }
+  throw new Error("the repository's root was not found");
+})();
+
+const leftovers = new Set<BbsProcess>();
+process.once("exit", () => {
+  for (const left of leftovers) left.cleanUpNow();
+});
+
+export type BbsState = "standby" | "loading" | "active";
+
+export class BbsProcess implements AsyncDisposable {
+  readonly address: string;
+  readonly pid: number;
+  /** Resolves with the exit status, or the signal that ended it. */
+  readonly exited: Promise<number | NodeJS.Signals>;
+  readonly #child: ChildProcess;
+  readonly #dir: string;
+  readonly #healthUrl: string;
+
+  constructor(child: ChildProcess, dir: string, address: string, healthUrl: string) {
+    this.#child = child;
+    this.#dir = dir;
+    this.address = address;
+    this.#healthUrl = healthUrl;
+    this.pid = child.pid ?? -1;
+    this.exited = once(child, "exit").then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals);
+    leftovers.add(this);
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  log(): string {
+    return readFileSync(join(this.#dir, "log"), "utf8");
+  }
+
+  async state(): Promise<BbsState | undefined> {
+    try {
+      const response = await fetch(this.#healthUrl, { signal: AbortSignal.timeout(1_000) });
+      return ((await response.json()) as { state: BbsState }).state;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** @throws with the end of its log when it does not come to that state in time. */
+  async until(state: BbsState, withinMs = 20_000): Promise<void> {
+    for (const deadline = performance.now() + withinMs; performance.now() < deadline; await sleep(20)) {
+      if (!this.running) break;
+      if ((await this.state()) === state) return;
+    }
+    throw new Error(`the bbs did not become ${state} in ${withinMs} ms:\n${this.log().slice(-3_000)}`);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.running) {
+      this.#child.kill("SIGKILL");
+      await this.exited;
+    }
+    await rm(this.#dir, { recursive: true, force: true });
+    leftovers.delete(this);
+  }
+
+  /** For the end of the process: nothing can be awaited any more. */
+  cleanUpNow(): void {
+    this.#child.kill("SIGKILL");
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+export interface BbsProcessOptions extends BbsOptions {
+  /** For node itself: `--cpu-prof` and the like. */
+  readonly nodeArgs?: readonly string[];
+}
+
+/** Starts `services/bbs/dist/main.js` on this home; a standby while another one leads. */
+export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {}): Promise<BbsProcess> {
+  if (!existsSync(mainFile)) throw new Error(`${mainFile} is not built: run \`npx tsc -b services/bbs\` first`);
+  const dir = await mkdtemp(join(tmpdir(), "muster-bbs-process-"));
+  const [port, metricsPort, tls] = [await freePort(), await freePort(), await tlsOf("bbs")];
+  const file = async (name: string, content: string | Buffer): Promise<string> => {
+    await writeFile(join(dir, name), content);
+    return join(dir, name);
+  };
+  const config = {
+    name: `bbs-${port}`,
+    grpc_address: `127.0.0.1:${port}`,
+    metrics_address: `127.0.0.1:${metricsPort}`,
+    tls: { ca_file: await file("ca", tls.ca), cert_file: await file("cert", tls.cert), key_file: await file("key", tls.key) },
+    store: home.settings,
+    leadership_ttl_ms: options.leadershipTtlMs ?? 3_000,
+    presence_ttl_ms: options.presenceTtlMs ?? 30_000,
+    encryption_keys: { k1: passphrase },
+    active_key_label: "k1",
+  };
+  const args = [...(options.nodeArgs ?? []), mainFile, "--config", await file("config.json", JSON.stringify(config))];
+  const log = openSync(join(dir, "log"), "a");
+  // setpriv: the kernel ends the BBS with this process, even if that is killed with -9.
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, ...args], { stdio: ["ignore", log, log] });
+  await once(child, "spawn");
+  closeSync(log);
+  return new BbsProcess(child, dir, config.grpc_address, `http://${config.metrics_address}/health`);
+}
+
+// --- clients
+
+export interface BbsClients extends Disposable {
+  readonly bbs: InstanceType<typeof BBSServiceClient>;
+  readonly locket: InstanceType<typeof LocketClient>;
+  readonly flags: InstanceType<typeof FeatureFlagServiceClient>;
+  readonly repair: InstanceType<typeof RepairServiceClient>;
+  readonly report: InstanceType<typeof ReportServiceClient>;
+  readonly watch: InstanceType<typeof WatchServiceClient>;
+}
+
+/** Every client of the BBS with the certificate of this common name (`operator`, `cell:cell-1`, …). They connect when first used. */
+export async function clientsOf(addresses: readonly string[], commonName: string): Promise<BbsClients> {
+  return clientsWith(addresses, await tlsOf(commonName));
+}
+
+export function clientsWith(addresses: readonly string[], tls: TlsMaterial): BbsClients {
+  const clients = {
+    bbs: dial(BBSServiceClient, addresses, tls),
+    locket: dial(LocketClient, addresses, tls),
+    flags: dial(FeatureFlagServiceClient, addresses, tls),
+    repair: dial(RepairServiceClient, addresses, tls),
+    report: dial(ReportServiceClient, addresses, tls),
+    watch: dial(WatchServiceClient, addresses, tls),
+  };
+  return {
+    ...clients,
+    [Symbol.dispose]: () => {
+      for (const client of Object.values(clients)) client.close();
+    },
+  };
+}
