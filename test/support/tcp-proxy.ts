@@ -8,6 +8,7 @@ interface Link {
   /** What the client sent while this link was held; `undefined` while it is not held. */
   held: Buffer[] | undefined;
   answeredBytes: number;
+  muted: boolean;
 }
 
 export class TcpProxy implements AsyncDisposable {
@@ -29,6 +30,11 @@ export class TcpProxy implements AsyncDisposable {
   hold(options: { readonly newOnes?: boolean } = {}): void {
     this.#holdsNew = options.newOnes ?? false;
     for (const link of this.#links) this.#holdLink(link);
+  }
+
+  /** From now on answers over the connections that exist are lost; what is asked still arrives. */
+  mute(): void {
+    for (const link of this.#links) link.muted = true;
   }
 
   /** Bytes held back so far. */
@@ -63,7 +69,7 @@ export class TcpProxy implements AsyncDisposable {
   /** For the server's connection handler. */
   join(client: Socket, target: { readonly host: string; readonly port: number }): void {
     const server = connect(target);
-    const link: Link = { client, server, held: undefined, answeredBytes: 0 };
+    const link: Link = { client, server, held: undefined, answeredBytes: 0, muted: false };
     this.#links.add(link);
     if (this.#holdsNew) this.#holdLink(link);
     client.on("data", (chunk: Buffer) => {
@@ -72,7 +78,7 @@ export class TcpProxy implements AsyncDisposable {
     });
     server.on("data", (chunk: Buffer) => {
       if (link.held !== undefined) link.answeredBytes += chunk.length;
-      if (client.writable) client.write(chunk);
+      if (client.writable && !link.muted) client.write(chunk);
     });
     // A held connection outlives its client: what it carried is still on its way.
     client.on("close", () => link.held ?? server.destroy());

@@ -238,10 +238,12 @@ export function describeStoreContract(name: string, create: () => Promise<StoreF
         });
         expect(await store.confirm(first)).toBe(true);
         expect(electedSoFar).toBe(false);
+        const resignedAt = performance.now();
         await first.resign();
         await first.resign();
         expect(first.lost.aborted).toBe(true);
         const second = await next;
+        expect(performance.now() - resignedAt).toBeLessThan(fixture.ttlMs / 2);
         expect(second.token).not.toBe(first.token);
         expect(await other.confirm(second)).toBe(true);
         expect(await store.confirm(first)).toBe(false);

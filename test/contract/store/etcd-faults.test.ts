@@ -103,6 +103,16 @@ describe("etcd dies and freezes in the middle of commits", () => {
   });
 });
 
+it("a leadership outlives its TTL for as long as it is held", async () => {
+  await using etcd = await startEtcd();
+  await using store = await door(etcd.endpoints);
+  const bbs = await lead(store, 1_500);
+  await sleep(4_500);
+  expect(bbs.leadership.lost.aborted).toBe(false);
+  expect(await store.confirm(bbs.leadership)).toBe(true);
+  await bbs.write([put("a", "1")]);
+});
+
 describe("messages that arrive late", () => {
   let etcd: EtcdCluster;
   beforeAll(async () => {
@@ -110,9 +120,30 @@ describe("messages that arrive late", () => {
   });
   afterAll(() => etcd[Symbol.asyncDispose]());
 
+  it("a commit whose answer is lost has arrived, and its resend says so", async () => {
+    await using proxy = await startProxy(etcd.endpoints[0] ?? "");
+    await using store = await door([`http://127.0.0.1:${proxy.port}`]);
+    const bbs = await lead(store, 30_000);
+    await bbs.write([put("a", "1")]);
+    const batch = bbs.batch([put("a", "2")]);
+    proxy.mute();
+    expect(await bbs.send(batch)).toMatchObject({ ok: false, why: "unknown" });
+    expect(await store.readHead(never)).toEqual(batch.to);
+    expect(await bbs.send(batch)).toEqual({ ok: true });
+    bbs.settle(batch);
+    await bbs.write([put("b", "3")]);
+    expect((await recordsOf(store)).records).toEqual([
+      ["a", "2"],
+      ["b", "3"],
+    ]);
+  });
+
   it("a commit that arrives behind its resend and another commit changes nothing", async () => {
     await using proxy = await startProxy(etcd.endpoints[0] ?? "");
     await using store = await door([`http://127.0.0.1:${proxy.port}`]);
+    // Another client of this process keeps its connection open: the resend must not travel on it.
+    await using neighbour = await door([`http://127.0.0.1:${proxy.port}`]);
+    await neighbour.readHead(never);
     const bbs = await lead(store, 30_000);
     await bbs.write([put("a", "1")]);
     const batch = bbs.batch([put("a", "late"), put("late", "1")]);

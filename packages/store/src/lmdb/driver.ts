@@ -10,6 +10,7 @@ import { decodeHead, encodeHead, sameHead } from "../head.js";
 import { refuseOversize } from "../limits.js";
 import { Term, termOf } from "../term.js";
 import { type Environment, growthBytes, keys, liveBytes, openEnvironment, refusalReason, writeBatch } from "./environment.js";
+import { checkDataFile } from "./file.js";
 import { snapshotOf } from "./snapshot.js";
 
 export interface LmdbStoreOptions {
@@ -180,11 +181,12 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<StoreDri
   const lock = await lockFolder(options.path, `a store opened at ${new Date(options.clock.nowMs()).toISOString()}`);
   try {
     await chmod(options.path, 0o700);
+    await checkDataFile(options.path);
     const db = openEnvironment(options.path, allowedBytes);
     return new LmdbDriver(db, lock, options.path, allowedBytes, options.log ?? silentLog());
   } catch (cause) {
     await lock[Symbol.asyncDispose]();
-    const hint = "check its owner and its disk; a damaged file (data.mdb) must be put back from a backup";
+    const hint = "check the folder's owner and disk; a damaged data.mdb must be put back from a backup";
     throw new OperatorError(`the store in ${options.path} cannot be opened`, hint, cause);
   }
 }

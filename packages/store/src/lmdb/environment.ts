@@ -29,6 +29,7 @@ export function openEnvironment(path: string, allowedBytes: number): Environment
     compression: false,
     cache: false,
     maxDbs: 2,
+    pageSize: 4_096,
     mapSize: allowedBytes * 2,
     // A commit resolves after its fdatasync, not before it.
     overlappingSync: false,
