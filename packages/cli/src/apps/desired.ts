@@ -81,7 +81,7 @@ export function desiredOf(facts: VersionFacts): DesiredLRP {
         logSource: "APP/PROC/WEB",
       },
     },
-    checkDefinition: { checks: checksOf(settings.health, ports), logSource: "", readinessChecks: [] },
+    checkDefinition: { checks: checksOf(settings.health, ports), logSource: "HEALTH", readinessChecks: [] },
     startTimeoutMs: BigInt(settings.startTimeoutMs),
     memoryMb: settings.memoryMb,
     diskMb: settings.diskMb,
@@ -89,7 +89,7 @@ export function desiredOf(facts: VersionFacts): DesiredLRP {
     maxPids,
     ports: [...ports],
     logGuid: appGuid,
-    logSource: "APP/PROC/WEB",
+    logSource: "CELL",
     annotation: formatAnnotation(annotation),
     egressRules: [{ protocol: "all", destinations: ["0.0.0.0/0"] }],
     metricTags: {
