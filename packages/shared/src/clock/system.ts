@@ -8,7 +8,12 @@ export const systemClock: Clock = {
   nowMs: () => asEpochMs(Date.now()),
   elapsedMs: () => performance.now(),
   sleep: async (ms, signal) => {
-    await sleep(ms, undefined, signal === undefined ? {} : { signal });
+    try {
+      await sleep(ms, undefined, signal === undefined ? {} : { signal });
+    } catch (error) {
+      // Node wraps the reason; ours is to be told by it why it was woken.
+      throw signal?.aborted ? signal.reason : error;
+    }
   },
   after: (ms, run) => {
     const timer = setTimeout(run, ms);
