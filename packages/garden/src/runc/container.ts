@@ -198,6 +198,18 @@ export class RuncContainer implements Container {
     if (isInit) await this.startCreated();
   }
 
+  /**
+   * Goes on where the last rep died between runc's create and start. conmon may have died with it, of the answer nobody read; a process that
+   * nobody holds is not begun, but ended.
+   */
+  async resumeCreated(): Promise<void> {
+    const first = this.#record.processes[0];
+    if (first === undefined) return;
+    const process = this.#process(first);
+    if ((await process.conmonPid()) === undefined) await process.signal("SIGKILL");
+    else await this.startCreated();
+  }
+
   /** Lets a container that runc has made, but not started, begin. @throws GardenError process-failed */
   async startCreated(): Promise<void> {
     const { exec, cell, runcPath } = this.#tools;

@@ -355,8 +355,7 @@ class RealGarden implements RuncGarden {
     for (const record of adopted) {
       const container = new RuncContainer(tools, record, Promise.resolve());
       this.#containers.set(record.spec.handle, container);
-      // The last rep died between runc's create and start.
-      if (statuses.get(record.spec.handle) === "created") await container.startCreated().catch(() => {});
+      if (statuses.get(record.spec.handle) === "created") await container.resumeCreated().catch(() => {});
       await container.adopt();
     }
     const orphans = (await remover.traces()).filter((handle) => !this.#containers.has(handle));
