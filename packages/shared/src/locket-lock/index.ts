@@ -127,6 +127,11 @@ class Holder implements HeldLock {
         .sleep(ttlMs / renewalsPerTtl, AbortSignal.any([this.#lost.signal, this.#released.signal]))
         .catch(() => undefined);
       if (this.#over) return;
+      // After a freeze this timer may run before the one that gives up: a renewal now would take back an expired lock and die with it.
+      if (!this.held()) {
+        this.#lose("not renewed within its time to live");
+        return;
+      }
       const sentAtMs = clock.elapsedMs();
       try {
         await attempt(this.#options, this.#lost.signal, (until) => io.lock(this.#options, until));

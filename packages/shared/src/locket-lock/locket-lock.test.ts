@@ -35,7 +35,16 @@ function scriptedLocket() {
 
 function setUp() {
   const locket = scriptedLocket();
-  const clock = fakeClock();
+  const fake = fakeClock();
+  let frozenMs = 0;
+  const clock = {
+    ...fake,
+    elapsedMs: () => fake.elapsedMs() + frozenMs,
+    /** Time passes, and no timer runs. */
+    freeze: (ms: number): void => {
+      frozenMs += ms;
+    },
+  };
   const stop = new AbortController();
   const hold = (): Promise<HeldLock> =>
     holdLock({
@@ -116,6 +125,16 @@ describe("losing the lock", () => {
     expect(held.lost.reason).toBeInstanceOf(LostLeadershipError);
     expect(held.held()).toBe(false);
     expect(locket.calls.at(-1)).toBe("lock converger me");
+  });
+
+  it("asks for nothing more after a freeze that outlasted the TTL, whichever timer runs first", async () => {
+    const { locket, clock, hold } = setUp();
+    const held = await hold();
+    await clock.advance(1_000);
+    clock.freeze(60_000);
+    await clock.advance(1_000);
+    expect(held.lost.aborted).toBe(true);
+    expect(locket.calls).toEqual(["lock converger me"]);
   });
 
   it("goes on after a renewal that came in time again", async () => {
