@@ -1,0 +1,122 @@
+import { fakeClock } from "@muster/shared/clock";
+import { describe, expect, it } from "vitest";
+import type { Check } from "../plan/index.js";
+import { awaitStartup, awaitUnhealthy, watchReadiness } from "./health.js";
+
+const check = (port: number, intervalMs = 30_000): Check => ({ kind: "tcp", port, path: "/", timeoutMs: 1_000, intervalMs });
+
+/** Probes that pass from a moment on, and are written down. */
+function world(passesAtMs: Readonly<Record<number, number>> = {}) {
+  const clock = fakeClock();
+  const stop = new AbortController();
+  const probes: string[] = [];
+  const failing = new Set<number>();
+  const probe = async ({ port }: Check): Promise<string | undefined> => {
+    probes.push(`${port} at ${clock.elapsedMs()}`);
+    return clock.elapsedMs() >= (passesAtMs[port] ?? 0) && !failing.has(port) ? undefined : `port ${port} is closed`;
+  };
+  return { clock, stop, probes, failing, options: { clock, probe, signal: stop.signal } };
+}
+
+describe("start-up", () => {
+  it("probes at once, then after 25 ms, doubling to 2 s", async () => {
+    const { clock, probes, options } = world({ 1: 8_000 });
+    const result = awaitStartup(options, [check(1)], 60_000);
+    await clock.advance(10_000);
+    expect(await result).toEqual({ ok: true });
+    expect(probes.map((probe) => Number(probe.split(" at ")[1]))).toEqual([
+      0, 25, 75, 175, 375, 775, 1_575, 3_175, 5_175, 7_175, 9_175,
+    ]);
+  });
+
+  it("needs every check to pass once", async () => {
+    const { clock, options, failing } = world({ 2: 1_000 });
+    const result = awaitStartup(options, [check(1), check(2)], 60_000);
+    await clock.advance(500);
+    failing.add(1);
+    await clock.advance(2_000);
+    expect(await result).toEqual({ ok: true });
+  });
+
+  it("fails when its time is over, with the last words of the check", async () => {
+    const { clock, options } = world({ 1: 100_000 });
+    const result = awaitStartup(options, [check(1)], 60_000);
+    await clock.advance(60_000);
+    expect(await result).toMatchObject({
+      ok: false,
+      afterMs: 60_000,
+      text: expect.stringMatching(
+        /^Timed out after 1m0s \(\d+ attempts\) waiting for startup check to succeed: port 1 is closed$/,
+      ),
+    });
+  });
+
+  it("has a last try when its time is over", async () => {
+    const { clock, options } = world({ 1: 3_000 });
+    const result = awaitStartup(options, [check(1)], 3_000);
+    await clock.advance(3_000);
+    expect(await result).toEqual({ ok: true });
+  });
+
+  it("waits for ever with a time-out of 0, until told to stop", async () => {
+    const { clock, options, stop } = world({ 1: Number.POSITIVE_INFINITY });
+    const result = awaitStartup(options, [check(1)], 0);
+    await clock.advance(600_000);
+    stop.abort();
+    await clock.advance(0);
+    expect(await result).toBeUndefined();
+  });
+
+  it("is over at once without checks", async () => {
+    const { options } = world();
+    expect(await awaitStartup(options, [], 60_000)).toEqual({ ok: true });
+  });
+
+  it("takes a probe that throws for one that failed", async () => {
+    const { clock, options } = world();
+    const broken = { ...options, probe: () => Promise.reject(new Error("no network")) };
+    const result = awaitStartup(broken, [check(1)], 100);
+    await clock.advance(100);
+    expect(await result).toMatchObject({ ok: false, text: expect.stringContaining("no network") });
+  });
+});
+
+describe("liveness", () => {
+  it("ends with the first failure of any check, looked for at each check's interval", async () => {
+    const { clock, options, probes, failing } = world();
+    const result = awaitUnhealthy(options, [check(1, 10_000), check(2, 30_000)]);
+    await clock.advance(30_000);
+    expect(probes).toEqual(["1 at 10000", "1 at 20000", "2 at 30000", "1 at 30000"]);
+    failing.add(1);
+    await clock.advance(10_000);
+    expect(await result).toBe("Liveness check unsuccessful: port 1 is closed");
+  });
+
+  it("stops when told", async () => {
+    const { clock, options, stop } = world();
+    const result = awaitUnhealthy(options, [check(1)]);
+    stop.abort();
+    await clock.advance(0);
+    expect(await result).toBeUndefined();
+    expect(clock.nextTimerMs()).toBeUndefined();
+  });
+});
+
+describe("readiness", () => {
+  it("turns with the checks, all of which must pass", async () => {
+    const { clock, options, stop, failing } = world({ 2: 200 });
+    const seen: string[] = [];
+    const watching = watchReadiness(options, [check(1, 5_000), check(2, 5_000)], (ready, text) =>
+      seen.push(`${ready} ${text} at ${clock.elapsedMs()}`),
+    );
+    await clock.advance(1_000);
+    failing.add(1);
+    await clock.advance(5_000);
+    failing.delete(1);
+    await clock.advance(5_000);
+    stop.abort();
+    await clock.advance(0);
+    await watching;
+    expect(seen).toEqual(["true  at 375", "false Readiness check unsuccessful: port 1 is closed at 5000", "true  at 10000"]);
+  });
+});
