@@ -3,15 +3,17 @@ import { Command } from "commander";
 import type { CommonFlags, Context } from "./context.js";
 import { RefusedError } from "./exit.js";
 import { gather } from "./flags.js";
-import { up } from "./up/up.js";
 import { app, apps, remove, restart, restartInstance, scale, start, stop } from "./verbs/apps.js";
 import { cell, cells, evacuate, forget } from "./verbs/cells.js";
 import { explainApp, plan } from "./verbs/explain.js";
 import { domains, featureFlag, featureFlags, locks, setFeatureFlag } from "./verbs/flags.js";
 import { logs } from "./verbs/logs.js";
 import { lrps } from "./verbs/lrps.js";
-import { env, push, restage, setEnv, unsetEnv } from "./verbs/push.js";
 import { status } from "./verbs/status.js";
+
+/** What few verbs need is loaded by these alone: the others answer sooner. */
+const loadUp = () => import("./up/up.js");
+const loadPush = () => import("./verbs/push.js");
 
 /** Makes the context of a verb from the flags that all verbs share. */
 export type MakeContext = (flags: CommonFlags) => Context;
@@ -95,13 +97,13 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
       .option("--key <file>", "its key");
   const contextOf = (command: Command): Context => makeContext(command.optsWithGlobals());
 
-  upFlags(verb("up", "start a whole platform on this machine", "up --cells 3 --zones 2")).action((options, command) =>
-    up(contextOf(command), options),
+  upFlags(verb("up", "start a whole platform on this machine", "up --cells 3 --zones 2")).action(async (options, command) =>
+    (await loadUp()).up(contextOf(command), options),
   );
 
   pushFlags(
     remote("push [name]", "run an image as an app, or update it without downtime", "push web --docker-image nginx -i 2"),
-  ).action((name, options, command) => push(contextOf(command), name, options));
+  ).action(async (name, options, command) => (await loadPush()).push(contextOf(command), name, options));
   remote("apps", "list apps", "apps").action((_, command) => apps(contextOf(command)));
   remote("app <name>", "show an app and its instances", "app web").action((name, _, command) => app(contextOf(command), name));
   remote("scale <name>", "change how many instances run", "scale web -i 5")
@@ -115,7 +117,7 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     restart(contextOf(command), name),
   );
   remote("restage <name>", "look the image's tag up again and update to it without downtime", "restage web").action(
-    (name, _, command) => restage(contextOf(command), name),
+    async (name, _, command) => (await loadPush()).restage(contextOf(command), name),
   );
   remote("delete <name>", "delete an app", "delete web -f")
     .option("-f, --force", "do not ask")
@@ -127,14 +129,16 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("--recent", "print what is kept, then end")
     .option("--instance <index>", "of one instance only")
     .action((name, options, command) => logs(contextOf(command), name, options));
-  remote("env <name>", "show an app's environment", "env web").action((name, _, command) => env(contextOf(command), name));
+  remote("env <name>", "show an app's environment", "env web").action(async (name, _, command) =>
+    (await loadPush()).env(contextOf(command), name),
+  );
   remote(
     "set-env <name> <key> <value>",
     "set a variable; takes effect at once, without downtime",
     "set-env web COLOR blue",
-  ).action((name, key, value, _, command) => setEnv(contextOf(command), name, key, value));
+  ).action(async (name, key, value, _, command) => (await loadPush()).setEnv(contextOf(command), name, key, value));
   remote("unset-env <name> <key>", "remove a variable; takes effect at once, without downtime", "unset-env web COLOR").action(
-    (name, key, _, command) => unsetEnv(contextOf(command), name, key),
+    async (name, key, _, command) => (await loadPush()).unsetEnv(contextOf(command), name, key),
   );
   remote("explain <name[/index]>", "why an app's instances are in the state they are in", "explain web/0").action(
     (target, _, command) => explainApp(contextOf(command), target),

@@ -1,12 +1,23 @@
 // The development certificate authority of `muster up`: RSA, because Diego's HTTP profile has RSA cipher suites only.
-import "reflect-metadata";
 import { webcrypto } from "node:crypto";
-import * as x509 from "@peculiar/x509";
+import type * as x509 from "@peculiar/x509";
 
 type CryptoKey = webcrypto.CryptoKey;
 type CryptoKeyPair = webcrypto.CryptoKeyPair;
 
-x509.cryptoProvider.set(webcrypto as never);
+type X509 = typeof x509;
+let library: Promise<X509> | undefined;
+
+/** Loaded when first needed: only `up` makes certificates, and every other process would start a fifth of a second later for it. */
+function loadX509(): Promise<X509> {
+  library ??= (async () => {
+    await import("reflect-metadata");
+    const loaded = await import("@peculiar/x509");
+    loaded.cryptoProvider.set(webcrypto as never);
+    return loaded;
+  })();
+  return library;
+}
 
 const signing = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", publicExponent: new Uint8Array([1, 0, 1]), modulusLength: 2048 };
 const dayMs = 86_400_000;
@@ -26,12 +37,13 @@ export interface IssuedCertificate {
 }
 
 const pemOfKey = async (key: CryptoKey): Promise<string> =>
-  x509.PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key as never), "PRIVATE KEY");
+  (await loadX509()).PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key as never), "PRIVATE KEY");
 
 const serial = (): string => Buffer.from(webcrypto.getRandomValues(new Uint8Array(16))).toString("hex");
 
 /** A new self-signed authority, valid for ten years. `nowMs` is wall-clock time. */
 export async function createAuthority(name: string, nowMs: number): Promise<Authority> {
+  const x509 = await loadX509();
   const keys = (await webcrypto.subtle.generateKey(signing, true, ["sign", "verify"])) as CryptoKeyPair;
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(),
@@ -56,6 +68,7 @@ export async function createAuthority(name: string, nowMs: number): Promise<Auth
 
 /** An authority from its two PEM texts. @throws when they do not parse. */
 export async function openAuthority(certificatePem: string, keyPem: string): Promise<Authority> {
+  const x509 = await loadX509();
   const key = await webcrypto.subtle.importKey("pkcs8", x509.PemConverter.decodeFirst(keyPem), signing, true, ["sign"]);
   return { certificate: new x509.X509Certificate(certificatePem), key: key as CryptoKey, certificatePem, keyPem };
 }
@@ -66,6 +79,7 @@ export async function issueCertificate(
   commonName: string,
   options: { readonly dnsNames?: readonly string[]; readonly ipAddresses?: readonly string[]; readonly nowMs: number },
 ): Promise<IssuedCertificate> {
+  const x509 = await loadX509();
   const keys = (await webcrypto.subtle.generateKey(signing, true, ["sign", "verify"])) as CryptoKeyPair;
   const names: x509.JsonGeneralNames = [
     ...["localhost", ...(options.dnsNames ?? [])].map((value) => ({ type: "dns" as const, value })),
