@@ -16,6 +16,9 @@ import { clientOptions, type EtcdStoreOptions, type EtcdTiming } from "./options
 type CallOptions = { readonly deadline: number };
 type Call<T> = (options: CallOptions) => Promise<T>;
 
+/** How often a call is dealt out anew because the endpoint in use had just changed; endpoints fail slower than that. */
+const maxDeals = 10;
+
 export class EtcdClient {
   readonly #etcd: Etcd3;
   readonly #hosts: StickyHosts;
@@ -50,13 +53,12 @@ export class EtcdClient {
 
   /** Sends once and answers within `ms`. @throws what etcd or the connection said. */
   async once<T>(call: Call<T>, ms: number = this.#timing.callMs): Promise<T> {
-    for (;;) {
+    for (let deals = 1; ; deals += 1) {
       try {
         return await call({ deadline: deadlineIn(ms) });
       } catch (error) {
         // Another call moved to the next endpoint while this one was being dealt out: it was not sent.
-        if (!(error instanceof NotThisHost)) throw error;
-        await Promise.resolve();
+        if (!(error instanceof NotThisHost) || deals === maxDeals) throw error;
       }
     }
   }
