@@ -45,6 +45,8 @@ export class ActiveBbs implements SessionHost, WatchSource {
   readonly #options: ActiveOptions;
   readonly #sessions = new Map<CellId, ReportSession>();
   readonly #stop = new AbortController();
+  /** One for each session of the last minute. */
+  readonly #inventoryTimers = new Set<() => void>();
   #workingOff = false;
 
   private constructor(options: ActiveOptions, tables: Tables, head: Head) {
@@ -147,11 +149,12 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.#sessions.set(cellId, session);
     if (older !== undefined && older !== session) older.cut("a newer session of the same cell");
     const cancel = this.clock.after(inventoryDueMs, () => {
+      this.#inventoryTimers.delete(cancel);
       if (this.#sessions.get(cellId) !== session || session.inventoryDone) return;
       this.leases.drop("presence", cellId, session.owner);
       this.#expire({ kind: "presence", key: cellId, owner: session.owner, ttlMs: 0 });
     });
-    this.#stop.signal.addEventListener("abort", cancel, { once: true });
+    this.#inventoryTimers.add(cancel);
   }
 
   /** Opens a session for one stream; `end` is called once when it is over. */
@@ -208,6 +211,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
   close(cause: BbsError): void {
     if (this.#stop.signal.aborted) return;
     this.#stop.abort(cause);
+    for (const cancel of this.#inventoryTimers) cancel();
     this.journal.close(cause);
     this.feed.close();
     for (const session of [...this.#sessions.values()]) session.cut("the bbs stops serving", cause);
