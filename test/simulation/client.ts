@@ -1,0 +1,188 @@
+// A client with a script drawn from the seed: it desires, scales, removes and retires, switches the flag, vouches for the domain,
+// one call at a time for each process, and keeps in its ledger what it was told.
+import { DesiredLRP, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
+import { isBbsError } from "@muster/shared/errors";
+import { type Ask, absent, Ledger, type Outcome } from "./ledger.js";
+import { SimProcess } from "./process.js";
+import type { Stage } from "./stage.js";
+
+export const domain = "sim";
+/** Wants a root file system that no cell offers. */
+export const unplaceable = "p-nowhere";
+/** Its one instance dies a few seconds after each start, for ever. */
+export const crashing = "p-crashing";
+
+const mostInstances = 5;
+const domainTtlSeconds = 60;
+const domainEveryMs = 15_000;
+const longestOffMs = 15_000;
+
+export interface ClientOptions {
+  readonly processes: number;
+  /** Chance of one thing to do at each tick. */
+  readonly busy: number;
+}
+
+export class SimClient {
+  readonly ledger = new Ledger(false);
+  readonly process: SimProcess;
+  readonly counts: Record<string, number> = {};
+  readonly #stage: Stage;
+  readonly #options: ClientOptions;
+  readonly #busy = new Set<string>();
+  #domainAtMs = 0;
+  #flagOnAtMs = 0;
+  #quiet = false;
+
+  constructor(stage: Stage, options: ClientOptions) {
+    this.#stage = stage;
+    this.#options = options;
+    this.process = new SimProcess(stage.clock, "client", "client");
+  }
+
+  /** Whether no call is under way. */
+  get idle(): boolean {
+    return this.#busy.size === 0;
+  }
+
+  /** From now on it only vouches for its domain, and sees to it that the flag is on. */
+  quieten(): void {
+    this.#quiet = true;
+  }
+
+  /** Does what the script has for this tick. */
+  tick(): void {
+    const { clock, dice } = this.#stage;
+    this.#vouch(clock.elapsedMs());
+    if (this.ledger.possible(crashing).has(absent) && !this.#busy.has(crashing))
+      this.#ask(crashing, { do: "desire", instances: 1 });
+    const flags = this.ledger.flags;
+    const on = flags.size === 1 && flags.has(true);
+    if (!on && (this.#quiet || clock.elapsedMs() >= this.#flagOnAtMs)) this.#setFlag(true);
+    if (this.#quiet || dice.stream("client").below(1_000) >= this.#options.busy * 1_000) return;
+    const drawn = dice.stream("what").below(100);
+    if (drawn < 2 && on) {
+      this.#flagOnAtMs = clock.elapsedMs() + dice.between("off", 1_000, longestOffMs);
+      this.#setFlag(false);
+    } else if (drawn < 3) this.#domainAtMs = clock.elapsedMs() + 2 * 1_000 * domainTtlSeconds;
+    else this.#change(this.#anyProcess());
+  }
+
+  #anyProcess(): string {
+    const n = this.#stage.dice.stream("process").below(this.#options.processes + 1);
+    return n === this.#options.processes ? unplaceable : `p-${n}`;
+  }
+
+  /** Without a word from us the domain goes stale, now and then on purpose. */
+  #vouch(nowMs: number): void {
+    if (nowMs < this.#domainAtMs || this.#busy.has("domain")) return;
+    const request = { domain, ttl: domainTtlSeconds };
+    this.#make(
+      "domain",
+      "upsert-domain",
+      ({ calls }) => calls.upsertDomain(request),
+      (outcome) => {
+        const retry = outcome === "done" ? domainEveryMs : 1_000;
+        this.#domainAtMs = Math.max(this.#domainAtMs, this.#stage.clock.elapsedMs() + retry);
+      },
+    );
+  }
+
+  #setFlag(enabled: boolean): void {
+    if (this.#busy.has("flag")) return;
+    this.ledger.askedFlag(enabled);
+    const flag = { name: "diego_docker", enabled };
+    this.#make(
+      "flag",
+      enabled ? "flag-on" : "flag-off",
+      ({ own }) => own.setFeatureFlag(flag),
+      (outcome) => this.ledger.answeredFlag(outcome),
+    );
+  }
+
+  #change(processGuid: string): void {
+    if (this.#busy.has(processGuid)) return;
+    const { dice } = this.#stage;
+    const wishes = [...this.ledger.possible(processGuid)];
+    const drawn = dice.stream("change").below(100);
+    const instances = dice.stream("instances").below(mostInstances + 1);
+    if (wishes.includes(absent)) this.#ask(processGuid, { do: "desire", instances });
+    else if (drawn < 50) this.#ask(processGuid, { do: "scale", instances });
+    else if (drawn < 70) this.#ask(processGuid, { do: "remove" });
+    else this.#retire(processGuid, dice.stream("index").below(mostInstances));
+  }
+
+  #ask(processGuid: string, ask: Ask): void {
+    this.ledger.asked(processGuid, ask);
+    this.#make(
+      processGuid,
+      ask.do,
+      ({ calls }) => carryOut(calls, processGuid, ask),
+      (outcome) => {
+        const wrong = this.ledger.answered(processGuid, outcome);
+        if (wrong !== undefined) this.#stage.wrong(wrong);
+      },
+    );
+  }
+
+  #retire(processGuid: string, index: number): void {
+    const request = { actualLrpKey: { processGuid, index, domain } };
+    this.#make(
+      processGuid,
+      "retire",
+      ({ calls }) => calls.retireActualLRP(request),
+      () => undefined,
+    );
+  }
+
+  /** Makes one call; `then` hears how it ended before the next of its kind may be made. */
+  #make(busy: string, what: string, make: Parameters<Stage["door"]["call"]>[2], then: (outcome: Outcome) => void): void {
+    this.#busy.add(busy);
+    const ended = (outcome: Outcome): void => {
+      this.#busy.delete(busy);
+      this.counts[`${what}:${outcome}`] = (this.counts[`${what}:${outcome}`] ?? 0) + 1;
+      this.#stage.trace.say("client", `${what} ${busy} ${outcome}`);
+      then(outcome);
+    };
+    this.#stage.door.call(this.process, what, make).then(
+      () => ended("done"),
+      (error: unknown) => {
+        if (isBbsError(error, "InvalidRequest")) this.#stage.wrong(`the client's own ${what} was invalid: ${error.message}`);
+        ended(outcomeOf(error));
+      },
+    );
+  }
+}
+
+function outcomeOf(error: unknown): Outcome {
+  if (isBbsError(error, "ResourceExists")) return "exists";
+  if (isBbsError(error, "ResourceNotFound")) return "not-found";
+  return isBbsError(error, "FeatureDisabled") ? "refused" : "unknown";
+}
+
+type Calls = Parameters<Parameters<Stage["door"]["call"]>[2]>[0]["calls"];
+
+async function carryOut(calls: Calls, processGuid: string, ask: Ask): Promise<void> {
+  if (ask.do === "desire") await calls.desireLRP({ desiredLrp: desired(processGuid, ask.instances) });
+  else if (ask.do === "remove") await calls.removeDesiredLRP({ processGuid });
+  else {
+    const update = DesiredLRPUpdate.fromPartial({ optionalInstances: { $case: "instances", value: ask.instances } });
+    await calls.updateDesiredLRP({ processGuid, update });
+  }
+}
+
+const desired = (processGuid: string, instances: number): DesiredLRP =>
+  DesiredLRP.fromPartial({
+    processGuid,
+    domain,
+    rootFs: processGuid === unplaceable ? "preloaded:elsewhere" : "docker:///library/app#v1",
+    instances,
+    memoryMb: 32,
+    diskMb: 32,
+    ports: [8080],
+    action: { runAction: { path: "/bin/app", user: "root" } },
+    checkDefinition: { checks: [{ tcpCheck: { port: 8080 } }] },
+    logGuid: processGuid,
+    metricTags: { source_id: { static: processGuid } },
+    startTimeoutMs: 60_000n,
+  });

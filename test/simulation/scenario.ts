@@ -1,0 +1,61 @@
+// One run from one seed: hurt the world, let it heal, and tell what happened.
+import { type Faults, manyFaults } from "./faults.js";
+import { SimWorld } from "./world.js";
+
+export interface RunReport {
+  readonly seed: number;
+  readonly ok: boolean;
+  /** Why not, with the last lines of what happened. */
+  readonly failure: string | undefined;
+  /** Of everything that happened: two runs of one seed have the same. */
+  readonly traceHash: string;
+  readonly simulatedMs: number;
+  readonly commits: string;
+  readonly faults: Readonly<Record<string, number>>;
+  /** Changes of rows by what they mean. */
+  readonly events: Readonly<Record<string, number>>;
+  /** The longest time for which a key had two running containers on cells that were heard of. */
+  readonly longestDoubleMs: number;
+  readonly client: Readonly<Record<string, number>>;
+}
+
+export interface ScenarioOptions {
+  readonly seed: number;
+  readonly cells?: number;
+  readonly hurtTicks?: number;
+  readonly faults?: Partial<Faults>;
+  readonly echo?: (line: string) => void;
+}
+
+/** After the last fault: a leader's election, the grace of its term, a full cycle of the converger and of the auctioneer. */
+const healsWithinMs = 120_000;
+
+export async function simulate(options: ScenarioOptions): Promise<RunReport> {
+  const { seed, cells = 4, hurtTicks = 1_200, faults = manyFaults, echo } = options;
+  const world = new SimWorld({ seed, cells, faults, ...(echo === undefined ? {} : { echo }) });
+  let failure: string | undefined;
+  try {
+    await world.run({ ticks: hurtTicks });
+    world.stopFaults();
+    await world.settle(healsWithinMs);
+  } catch (error) {
+    failure =
+      error instanceof Error
+        ? error.name === "SimulationFailure"
+          ? error.message
+          : (error.stack ?? error.message)
+        : String(error);
+  }
+  return {
+    seed,
+    ok: failure === undefined,
+    failure,
+    traceHash: world.trace.digest(),
+    simulatedMs: world.clock.elapsedMs(),
+    commits: (world.truth.head?.sequence ?? 0n).toString(),
+    faults: world.dice.counts,
+    events: world.events.counts,
+    longestDoubleMs: world.events.longestDoubleMs,
+    client: world.client.counts,
+  };
+}

@@ -1,0 +1,361 @@
+// The simulated world: two BBSs over one store, auctioneers, convergers, cells and a client on one clock, with faults from one seed.
+import { type FakeClock, fakeClock } from "@muster/shared/clock";
+import { type ActualLRP, type Change, epochNsToMs, sameInstance } from "@muster/shared/model";
+import { isLive, isWanted, restartAtMs } from "@muster/shared/rules";
+import { memoryStore } from "@muster/store/memory";
+import { BbsDoor } from "./bbs-door.js";
+import { CellSeat } from "./cell.js";
+import { crashing, SimClient, unplaceable } from "./client.js";
+import { Events } from "./events.js";
+import { FaultDice, type Faults, noFaults } from "./faults.js";
+import { changeFaults, instanceFaults, rowFaults } from "./invariants.js";
+import { absent } from "./ledger.js";
+import { SimNetwork } from "./network.js";
+import { AuctioneerSeat, BbsSeat, ConvergerSeat } from "./seats.js";
+import type { Seat, Stage } from "./stage.js";
+import { Trace } from "./trace.js";
+import { Truth } from "./truth.js";
+
+export const tickMs = 100;
+/** Two containers of one key, both heard of and no Suspect beside them, for longer than a graceful stop and its way there. */
+const longestDoubleMs = 15_000;
+/** More than a full cycle of the converger, of the auctioneer's retries and of the reps' comparisons. */
+const quietMs = 32_000;
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly cells: number;
+  readonly faults?: Partial<Faults>;
+  readonly processes?: number;
+  /** Chance of one change by the client at each tick. */
+  readonly busy?: number;
+  /** For people: every line of the trace, and every log line, as it comes. */
+  readonly echo?: (line: string) => void;
+}
+
+export interface RunOptions {
+  readonly ticks: number;
+  readonly afterEachTick?: (world: SimWorld) => void;
+}
+
+export class SimulationFailure extends Error {
+  override readonly name = "SimulationFailure";
+}
+
+export class SimWorld {
+  readonly clock: FakeClock;
+  readonly dice: FaultDice;
+  readonly trace: Trace;
+  readonly truth: Truth;
+  readonly door: BbsDoor;
+  readonly network: SimNetwork;
+  readonly bbss: readonly BbsSeat[];
+  readonly convergers: readonly ConvergerSeat[];
+  readonly auctioneers: readonly AuctioneerSeat[];
+  readonly cells: readonly CellSeat[];
+  readonly client: SimClient;
+  /** What must not happen and did. */
+  readonly wrongs: string[] = [];
+  /** What came about, by kind: a simulation that meets nothing proves nothing. */
+  readonly events = new Events();
+  readonly #seed: number;
+  readonly #doubleSince = new Map<string, number>();
+  /** Instances that a durable mark told to stop. */
+  readonly #marked = new Set<string>();
+  /** Nothing is left to do: no row may move. */
+  #still = false;
+  ticks = 0;
+
+  constructor(options: WorldOptions) {
+    const { seed, cells, faults = {}, processes = 6, busy = 0.08, echo } = options;
+    this.#seed = seed;
+    this.clock = fakeClock();
+    this.dice = new FaultDice(`seed ${seed}`, { ...noFaults, ...faults });
+    this.trace = new Trace(this.clock, echo);
+    const { clock, dice, trace } = this;
+    this.network = new SimNetwork({ clock, dice, trace });
+    const store = memoryStore(clock);
+    this.truth = new Truth(store, {
+      committed: (changes) => this.#committed(changes),
+      decided: (change) => {
+        this.events.see(change);
+        this.#judge(changeFaults(change, this.truth.decided));
+      },
+    });
+    this.door = new BbsDoor(this.network, dice);
+    const stage: Stage = {
+      clock,
+      dice,
+      trace,
+      store,
+      network: this.network,
+      truth: this.truth,
+      door: this.door,
+      wrong: (what) => this.#judge([what]),
+      heard: (line) => echo?.(`${(clock.elapsedMs() / 1_000).toFixed(3)}   ${line}`),
+    };
+    const numbers = Array.from({ length: cells }, (_, at) => at + 1);
+    this.cells = numbers.map((number) => new CellSeat(stage, number));
+    this.bbss = [1, 2].map((number) => new BbsSeat(stage, `bbs-${number}`, `bbs-${number}`));
+    this.convergers = [1, 2].map((number) => new ConvergerSeat(stage, `converger-${number}`, `converger-${number}`));
+    this.auctioneers = [1, 2].map((number) => new AuctioneerSeat(stage, `auctioneer-${number}`, this.cells));
+    this.client = new SimClient(stage, { processes, busy });
+    for (const seat of this.seats) seat.start();
+  }
+
+  get seats(): readonly Seat[] {
+    return [...this.bbss, ...this.convergers, ...this.auctioneers, ...this.cells];
+  }
+
+  /** Lets time pass, tick by tick. @throws SimulationFailure at the first thing that must not happen, with the seed that replays it. */
+  async run({ ticks, afterEachTick }: RunOptions): Promise<void> {
+    for (let tick = 0; tick < ticks; tick += 1) {
+      this.#strike();
+      this.client.tick();
+      await this.clock.advance(tickMs);
+      this.ticks += 1;
+      this.#judgeTick();
+      afterEachTick?.(this);
+      this.#stopIfWrong();
+    }
+  }
+
+  /**
+   * Runs until what is wanted is there and nothing else is, and then sees to it that nothing moves any more for a whole cycle of the
+   * converger. @throws SimulationFailure when that takes longer than `withinMs`.
+   */
+  async settle(withinMs: number): Promise<void> {
+    for (let leftMs = withinMs; !this.#settled(); leftMs -= 1_000) {
+      if (leftMs <= 0) {
+        this.#judge(this.unmet().map((what) => `not so after ${withinMs / 1_000} s without faults: ${what}`));
+        this.#stopIfWrong();
+      }
+      await this.run({ ticks: 1_000 / tickMs });
+    }
+    // A crashed instance in its back-off will move, and should.
+    const still = [...this.truth.tables.actualLRPs.values()].every(
+      (row) => row.state !== "CRASHED" || row.processGuid === crashing,
+    );
+    this.#still = still;
+    await this.run({ ticks: quietMs / tickMs });
+    this.#judge(this.unmet().map((what) => `it was settled, and then: ${what}`));
+    this.#stopIfWrong();
+  }
+
+  #settled(): boolean {
+    return this.client.idle && this.unmet().length === 0;
+  }
+
+  /** Nothing is lost, cut off or killed from here on; who is away comes back. */
+  stopFaults(): void {
+    this.dice.stop();
+    this.client.quieten();
+    for (const cell of this.cells) {
+      this.network.join(cell.machine);
+      cell.garden.hang(false);
+      cell.bringBack();
+    }
+    for (const { process } of this.seats) if (process?.frozen) process.thaw();
+  }
+
+  /** What the records and the cells lack of what is wanted, and what they have too much. */
+  unmet(): string[] {
+    return [...this.#unmetWishes(), ...this.#surplus()];
+  }
+
+  *#unmetWishes(): Iterable<string> {
+    const { tables } = this.truth;
+    for (const desired of tables.desiredLRPs.values()) {
+      for (let index = 0; index < desired.instances; index += 1) {
+        if (!isWanted(tables, desired, index)) continue;
+        const row = tables.rows(desired.processGuid, index).ORDINARY;
+        if (row !== undefined && this.#fulfils(row)) continue;
+        yield `${desired.processGuid}/${index} is ${row === undefined ? "without a row" : row.state} instead of running`;
+      }
+    }
+  }
+
+  #fulfils(row: ActualLRP): boolean {
+    if (row.processGuid === crashing && row.state !== "CRASHED") return true;
+    if (row.processGuid === unplaceable) return row.state === "UNCLAIMED" && row.placementError !== "";
+    if (row.state === "CRASHED") {
+      const dueMs = restartAtMs(row.crashCount, epochNsToMs(row.sinceNs));
+      const nowMs = this.door.leader?.active.journal.nowMs() ?? 0;
+      return dueMs === undefined || nowMs < dueMs + 2_000;
+    }
+    return row.state === "RUNNING" && this.#container(row)?.running === true;
+  }
+
+  #container(row: ActualLRP) {
+    const cell = this.cells.find(({ cellId }) => cellId === row.instanceKey?.cellId);
+    return cell?.containers().find(({ handle }) => handle === row.instanceKey?.instanceGuid);
+  }
+
+  *#surplus(): Iterable<string> {
+    const { tables } = this.truth;
+    for (const row of tables.actualLRPs.values()) {
+      const wanted = isWanted(tables, tables.desiredLRP(row.processGuid), row.index);
+      if (row.presence !== "ORDINARY") yield `${row.processGuid}/${row.index} still has a row that is ${row.presence}`;
+      else if (!wanted) yield `${row.processGuid}/${row.index} is ${row.state} and not wanted`;
+    }
+    for (const cell of this.cells) {
+      for (const { handle, processGuid, index } of cell.containers()) {
+        const row = tables.rows(
+          tables.desiredLRPs.has(processGuid as never) ? (processGuid as never) : ("" as never),
+          index,
+        ).ORDINARY;
+        if (row?.instanceKey?.instanceGuid !== handle)
+          yield `${cell.name} still has container ${handle} of ${processGuid}/${index}`;
+        if (this.#marked.has(handle)) yield `${cell.name} still has container ${handle}, which was told to stop`;
+      }
+    }
+  }
+
+  #committed(changes: readonly Change[]): void {
+    const { trace, truth } = this;
+    const faults: string[] = [];
+    for (const change of changes) {
+      trace.say("commit", `${change.kind} ${change.key} ${JSON.stringify(change.after, plainJson)}`, true);
+      if (change.kind !== "actualLRP") continue;
+      const { before, after } = change;
+      if (this.#still && (after ?? before)?.processGuid !== crashing)
+        faults.push(`everything was settled, and ${change.key} moved`);
+      if (after !== undefined) faults.push(...rowFaults(change.key, after));
+      if (after?.stopMarked && after.instanceKey !== undefined) this.#marked.add(after.instanceKey.instanceGuid);
+      if (before?.stopMarked && after?.stopMarked === false && sameInstance(before.instanceKey, after.instanceKey))
+        faults.push(`S2 a stop mark was taken back: ${change.key}`);
+    }
+    this.#judge([...faults, ...instanceFaults(truth.tables)]);
+  }
+
+  #judgeTick(): void {
+    this.#judge([...this.#lostWishes(), ...this.#doubles()]);
+  }
+
+  /** No acknowledged desire, scale, removal or flag is lost. */
+  *#lostWishes(): Iterable<string> {
+    const { ledger } = this.client;
+    const { tables } = this.truth;
+    for (const processGuid of ledger.processGuids) {
+      const stored = tables.desiredLRPs.get(processGuid as never)?.instances ?? absent;
+      const possible = ledger.possible(processGuid);
+      if (!possible.has(stored)) yield `${processGuid} is stored as ${stored}, acknowledged was ${[...possible].join(" or ")}`;
+    }
+    const flag = tables.flag("diego_docker") ?? false;
+    if (!ledger.flags.has(flag)) yield `the flag is stored as ${flag}, acknowledged was ${!flag}`;
+  }
+
+  /** One container a key, save beside a Suspect or Evacuating row, on cells not heard of, or for the time of a graceful stop. */
+  *#doubles(): Iterable<string> {
+    const { tables } = this.truth;
+    const nowMs = this.clock.elapsedMs();
+    const running = new Map<string, number>();
+    for (const cell of this.cells) {
+      const heard = this.door.hears(cell.cellId) && isLive(tables.cell(cell.cellId)) && !this.network.isCut(cell.machine);
+      if (!heard) continue;
+      for (const container of cell.containers()) {
+        const key = `${container.processGuid}/${container.index}`;
+        if (container.running) running.set(key, (running.get(key) ?? 0) + 1);
+      }
+    }
+    for (const key of [...this.#doubleSince.keys()]) if ((running.get(key) ?? 0) < 2) this.#doubleSince.delete(key);
+    for (const [key, count] of running) {
+      const [processGuid = "", index = ""] = key.split("/");
+      const rows = tables.rows(processGuid as never, Number(index));
+      if (count < 2 || rows.SUSPECT !== undefined || rows.EVACUATING !== undefined) {
+        this.#doubleSince.delete(key);
+        continue;
+      }
+      const sinceMs = this.#doubleSince.get(key) ?? nowMs;
+      this.#doubleSince.set(key, sinceMs);
+      this.events.longestDoubleMs = Math.max(this.events.longestDoubleMs, nowMs - sinceMs);
+      if (nowMs - sinceMs > longestDoubleMs) yield `${key} has had ${count} running containers for ${nowMs - sinceMs} ms`;
+    }
+  }
+
+  #judge(faults: readonly string[]): void {
+    for (const fault of faults) {
+      this.trace.say("WRONG", fault);
+      this.wrongs.push(fault);
+    }
+  }
+
+  #stopIfWrong(): void {
+    if (this.wrongs.length === 0) return;
+    const list = this.wrongs.slice(0, 10).map((what) => `  - ${what}`);
+    throw new SimulationFailure(
+      `${list.join("\n")}\nat tick ${this.ticks}; replay with SIM_SEED=${this.#seed}\nthe last of what happened:\n${this.trace.tail()}`,
+    );
+  }
+
+  #strike(): void {
+    this.#strikeServices();
+    this.#strikeCells();
+  }
+
+  #strikeServices(): void {
+    const { dice, network, clock, trace } = this;
+    const leader = this.bbss.find((seat) => seat.process !== undefined && seat.process === this.door.leader?.process);
+    if (dice.strikes("crashBbs")) leader?.crash();
+    const leading = leader?.process;
+    if (dice.strikes("freezeBbs") && leading !== undefined && !leading.frozen) {
+      const forMs = dice.between("freeze", 1_000, 20_000);
+      trace.say("freeze", `${leading.name} for ${forMs} ms`);
+      network.freeze(leading);
+      clock.after(forMs, () => leading.thaw());
+    }
+    if (dice.strikes("crashAuctioneer")) this.#holder(this.auctioneers)?.crash();
+    if (dice.strikes("crashConverger")) this.#holder(this.convergers)?.crash();
+    if (dice.strikes("jumpClock")) dice.pick("jumps", this.seats)?.process?.jumpWall(dice.between("jump", -3_600_000, 3_600_000));
+  }
+
+  #holder<Holder extends AuctioneerSeat | ConvergerSeat>(seats: readonly Holder[]): Holder | undefined {
+    return seats.find((seat) => seat.holds) ?? this.dice.pick("standby", seats);
+  }
+
+  #strikeCells(): void {
+    const { dice, cells } = this;
+    const any = (): CellSeat | undefined => dice.pick("cell", cells);
+    if (dice.strikes("crashRep")) any()?.crash();
+    if (dice.strikes("crashContainer")) this.#crashContainer(any());
+    if (dice.strikes("loseCell")) this.#loseCell(any());
+    if (dice.strikes("cutCell")) this.#cut(any(), dice.between("cut", 500, 20_000));
+    if (dice.strikes("cutManyCells")) {
+      const forMs = dice.between("cut", 500, 25_000);
+      for (const cell of cells.slice(0, Math.ceil(cells.length * 0.75))) this.#cut(cell, forMs);
+    }
+    if (dice.strikes("hangGarden")) {
+      const { garden } = any() ?? {};
+      garden?.hang(true);
+      this.clock.after(dice.between("hang", 500, 8_000), () => garden?.hang(false));
+    }
+  }
+
+  #crashContainer(cell: CellSeat | undefined): void {
+    const victim = this.dice.pick("container", cell?.containers().filter(({ running }) => running) ?? []);
+    if (cell === undefined || victim === undefined) return;
+    this.trace.say("container dies", `${cell.name} ${victim.handle}`);
+    cell.garden.crash(victim.handle);
+  }
+
+  #loseCell(cell: CellSeat | undefined): void {
+    if (cell === undefined) return;
+    const disk = this.dice.stream("disk").below(4) === 0;
+    this.trace.say("power lost", `${cell.name}${disk ? ", and its disk" : ""}`);
+    cell.losePower(disk);
+    this.clock.after(this.dice.between("power", 2_000, 30_000), () => cell.bringBack());
+  }
+
+  #cut(cell: CellSeat | undefined, forMs: number): void {
+    if (cell === undefined || this.network.isCut(cell.machine)) return;
+    this.trace.say("cut off", `${cell.name} for ${forMs} ms`);
+    this.network.cut(cell.machine);
+    this.clock.after(forMs, () => this.network.join(cell.machine));
+  }
+}
+
+const plainJson = (_key: string, value: unknown): unknown => {
+  if (typeof value === "bigint") return value.toString();
+  if (value instanceof Map) return [...value];
+  return ArrayBuffer.isView(value) ? Buffer.from(value as Uint8Array).toString("base64") : value;
+};
