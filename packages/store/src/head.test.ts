@@ -1,3 +1,4 @@
+// The head's codec and the one rule of every commit.
 import { describe, expect, it } from "vitest";
 import type { Head, StoreBatch } from "./driver.js";
 import { judge } from "./fence.js";

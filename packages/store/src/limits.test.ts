@@ -1,3 +1,4 @@
+// What a batch may hold, and what ends its caller.
 import { InvariantError } from "@muster/shared/errors";
 import { describe, expect, it } from "vitest";
 import type { Head, StoreBatch, StoreWrite } from "./driver.js";

@@ -1,3 +1,4 @@
+// The LMDB driver under the contract of all drivers.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// A folder's lock: one holder, named to the next, freed however it dies.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, symlinkSync } from "node:fs";

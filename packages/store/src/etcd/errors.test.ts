@@ -1,3 +1,4 @@
+// Which of etcd's answers are final, and which leave the outcome unknown.
 import { castGrpcError } from "etcd3";
 import { expect, it } from "vitest";
 import { needsOperator, refusalOf } from "./errors.js";

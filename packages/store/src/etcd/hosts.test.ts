@@ -1,3 +1,4 @@
+// One endpoint at a time: when calls pass, and when the next one is taken.
 import { GRPCInvalidArgumentError, GRPCUnavailableError } from "etcd3";
 import { expect, it } from "vitest";
 import { NotThisHost, StickyHosts } from "./hosts.js";

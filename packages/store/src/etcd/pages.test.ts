@@ -1,3 +1,4 @@
+// How many records the next page of a load asks for.
 import { expect, it } from "vitest";
 import { nextLimit } from "./pages.js";
 
