@@ -1,6 +1,6 @@
 // Holding a lock of the BBS's Locket service: taking it, renewing it, and knowing when it can no longer be vouched for.
 import type { Clock } from "../clock/index.js";
-import { isBbsError } from "../errors/index.js";
+import { BbsError, isBbsError } from "../errors/index.js";
 import { LostLeadershipError } from "../lifecycle/index.js";
 import type { Log } from "../log/index.js";
 
@@ -37,8 +37,10 @@ export interface HeldLock {
   release(): Promise<void>;
 }
 
-/** Renewed five times within its TTL; a call gets that long too, so one lost call never costs the lock. */
+/** Renewed five times within its TTL; a call gets a fifth of it too, so one lost call never costs the lock. */
 const renewalsPerTtl = 5;
+/** But a call gets this long at least, however short the TTL: on a busy machine a new connection takes half of it. */
+const leastAttemptMs = 1_000;
 
 /**
  * Waits until the lock is held, then renews it every TTL/5. A holder gives up when its TTL has passed on elapsed time without a
@@ -159,7 +161,7 @@ class Holder implements HeldLock {
   }
 }
 
-/** One call, given up after TTL/5 or with the signal, even when the call itself heeds neither. */
+/** One call, given up after TTL/5 (at least 1 s) or with the signal, even when the call itself heeds neither. */
 async function attempt(
   { clock, ttlMs }: HoldLockOptions,
   signal: AbortSignal | undefined,
@@ -169,7 +171,7 @@ async function attempt(
   const abort = (): void => until.abort(signal?.reason);
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();
-  const disarm = clock.after(ttlMs / renewalsPerTtl, () => until.abort(new Error("no answer in time")));
+  const disarm = clock.after(Math.max(ttlMs / renewalsPerTtl, leastAttemptMs), () => until.abort(new BbsError("Timeout")));
   try {
     await Promise.race([call(until.signal), aborted(until.signal)]);
   } finally {
