@@ -53,6 +53,9 @@ export const gardenOwner = "muster-rep";
 const rootProcess = "app";
 const destroyRetryMs = { first: 500, max: 30_000 };
 
+/** How long a crashed container's destruction waits for starts: a new placement comes within the first of these. */
+const letPass = { firstMs: 50, againMs: 25, atMostMs: 1_000 };
+
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export class Executor {
@@ -319,6 +322,7 @@ export class Executor {
     const record = registry.get(guid);
     if (record === undefined) return;
     const existed = garden.lookup(guid) !== undefined;
+    if (existed && record.ending === "crashed") await this.#letStartsPass();
     if (existed) this.#say(record, texts.destroying(cellId, guid));
     for (let retryMs = destroyRetryMs.first; ; retryMs = Math.min(destroyRetryMs.max, retryMs * 2)) {
       try {
@@ -334,6 +338,14 @@ export class Executor {
     logs.gone(guid);
     registry.remove(guid);
     await this.#enqueue(guid, () => this.#options.store.delete(guid));
+  }
+
+  /** A crash is mostly followed by a restart, often on this very cell: taking the old container away meanwhile would make it late. */
+  async #letStartsPass(): Promise<void> {
+    const { clock, registry } = this.#options;
+    const untilMs = clock.elapsedMs() + letPass.atMostMs;
+    await clock.sleep(letPass.firstMs);
+    while (registry.startingCount > 0 && clock.elapsedMs() < untilMs) await clock.sleep(letPass.againMs);
   }
 
   /** Writes the container's record as it stands when its turn comes. */
