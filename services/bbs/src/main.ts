@@ -24,7 +24,11 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   const registry = createRegistry(config.name);
   const metrics = bbsMetrics(registry);
   let health: Health = { ok: true, state: "standby" };
-  const metricsServer = await startMetricsServer(config.metrics_address, registry, () => health);
+  let active: ActiveBbs | undefined;
+  const metricsServer = await startMetricsServer(config.metrics_address, registry, () => {
+    const readOnly = active?.journal.readOnlyBecause;
+    return readOnly === undefined ? health : { ok: false, state: "read-only", detail: readOnly.message };
+  });
   const sealer = createSealer({
     keys: Object.entries(config.encryption_keys).map(([label, passphrase]) => ({ label, passphrase })),
     activeLabel: config.active_key_label,
@@ -36,7 +40,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   const lost = new Promise<never>((_resolve, reject) => {
     lose = reject;
   });
-  const active = await ActiveBbs.start({
+  const term = await ActiveBbs.start({
     store,
     leadership,
     clock: systemClock,
@@ -47,19 +51,20 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
     presenceTtlMs: config.presence_ttl_ms,
     onLost: (cause) => lose(new LostLeadershipError(cause.message, { cause })),
   });
-  metrics.follow(active);
+  active = term;
+  metrics.follow(term);
   const serve = { log, elapsedMs: () => systemClock.elapsedMs(), observe: metrics.called };
-  const server = await serveGrpc(config.grpc_address, readTls(config.tls), (grpc) => registerServices(grpc, active, serve));
+  const server = await serveGrpc(config.grpc_address, readTls(config.tls), (grpc) => registerServices(grpc, term, serve));
   const http =
     config.http_address === undefined
       ? undefined
-      : await serveHttp(config.http_address, readTls(config.tls), new Calls(active), log);
+      : await serveHttp(config.http_address, readTls(config.tls), new Calls(term), log);
   health = { ok: true, state: "active" };
   log.info({ address: config.grpc_address }, "bbs ready");
   const stopped = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   await Promise.race([stopped, lost]);
   // What was admitted is committed and answered; then the leadership goes, so that a standby need not wait for its TTL.
-  await active.drain();
+  await term.drain();
   await http?.close();
   await server.close(graceMs);
   await leadership.resign();

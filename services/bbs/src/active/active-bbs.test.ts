@@ -141,6 +141,28 @@ describe("replies", () => {
     expect(await second.active.journal.read((state) => state.tables.desiredLRPs.size)).toBe(1);
   });
 
+  it("a store that is full: what it refused never was, reads go on, and writes come back with the room", async () => {
+    const clock = fakeClock();
+    const world = memoryStore(clock);
+    const faults: MemoryFaults = {};
+    const { active, lost } = await lead(world, clock, faults);
+    await active.journal.submit(desireLRP(message("before")));
+    faults.onCommit = () => ({ kind: "refused", reason: "no-space" });
+    const refused = outcome(active.journal.submit(desireLRP(message("refused"))));
+    await clock.advance(100);
+    expect(await refused).toBe("Unavailable");
+    expect(await active.journal.read((state) => [...state.tables.desiredLRPs.keys()])).toEqual(["before"]);
+    expect(await outcome(active.journal.submit(desireLRP(message("later"))))).toBe("Unavailable");
+    expect(active.journal.readOnlyBecause?.message).toMatch(/no-space/);
+    await clock.advance(3_000);
+    expect(await outcome(active.journal.submit(desireLRP(message("later"))))).toBe("Unavailable");
+    delete faults.onCommit;
+    await clock.advance(1_500);
+    expect(await outcome(active.journal.submit(desireLRP(message("after"))))).toBe("ok");
+    expect(await active.journal.read((state) => [...state.tables.desiredLRPs.keys()])).toEqual(["before", "after"]);
+    expect(lost()).toBeUndefined();
+  });
+
   it("a new leader goes on with a continuation, and cluster time never goes back", async () => {
     const clock = fakeClock();
     const world = memoryStore(clock);

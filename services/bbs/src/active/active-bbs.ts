@@ -5,7 +5,7 @@ import { decodeRecord, parseStoreKey } from "@muster/shared/codec";
 import { BbsError, OperatorError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
 import { asCellId, asEpochMs, type CellId, type put, Tables } from "@muster/shared/model";
-import type { Head, Leadership, StoreDriver } from "@muster/store";
+import type { Head, Leadership, StoreDriver, StoredRecord } from "@muster/store";
 import { losePresence } from "../core/cells.js";
 import type { CoreState, DecisionContext } from "../core/decision.js";
 import { workOff } from "../core/desired-lrp.js";
@@ -73,7 +73,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
         if (this.state.tables.continuations.size > 0) void this.#workOff();
       },
       onFenced: (cause) => this.#lost(cause),
-      onRefused: (cause) => this.#lost(cause),
+      onRefused: (cause) => void this.#reload(cause),
     });
   }
 
@@ -89,11 +89,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
       );
     }
     const tables = new Tables();
-    for await (const { key, value } of loaded.records) {
-      const parsed = parseStoreKey(key);
-      if (parsed === undefined) continue;
-      tables.apply({ kind: parsed.kind, key: parsed.key, record: decodeRecord(parsed.kind, value) } as ReturnType<typeof put>);
-    }
+    await fill(tables, loaded.records);
     const head = await takeTerm(options, found);
     const active = new ActiveBbs(options, tables, head);
     active.#inherit();
@@ -202,6 +198,33 @@ export class ActiveBbs implements SessionHost, WatchSource {
     return undefined;
   }
 
+  /**
+   * The store refused a write for good (quota, disk full): what was decided since is not stored, so the tables are loaded anew.
+   * Reads are served with the cause in health; commands wait for a probe write that succeeds. Cells and watchers come back by
+   * themselves, with their inventory and their token.
+   */
+  async #reload(cause: BbsError): Promise<void> {
+    this.log.error({ err: cause }, "store refuses writes, reading only");
+    for (const session of [...this.#sessions.values()]) session.cut("the store takes no writes", cause);
+    this.feed.close();
+    try {
+      const loaded = await this.#options.store.load(this.#options.leadership.lost);
+      this.state.tables.clear();
+      await fill(this.state.tables, loaded.records);
+    } catch (error) {
+      this.#lost(new BbsError("Unavailable", "the records could not be loaded anew", {}, error));
+      return;
+    }
+    this.journal.resumeReading();
+    while (!this.#stop.signal.aborted) {
+      await this.clock.sleep(probeMs, this.#stop.signal).catch(() => undefined);
+      if (await this.journal.probe()) {
+        this.log.info("store takes writes again");
+        return;
+      }
+    }
+  }
+
   #lost(cause: BbsError): void {
     this.close(cause);
     this.#options.onLost(cause);
@@ -221,6 +244,17 @@ export class ActiveBbs implements SessionHost, WatchSource {
   async drain(): Promise<void> {
     await this.journal.drained();
     this.close(new BbsError("Unavailable", "this BBS is stopping"));
+  }
+}
+
+/** Between probe writes to a store that refused one. */
+const probeMs = 1_000;
+
+async function fill(tables: Tables, records: AsyncIterable<StoredRecord>): Promise<void> {
+  for await (const { key, value } of records) {
+    const parsed = parseStoreKey(key);
+    if (parsed === undefined) continue;
+    tables.apply({ kind: parsed.kind, key: parsed.key, record: decodeRecord(parsed.kind, value) } as ReturnType<typeof put>);
   }
 }
 

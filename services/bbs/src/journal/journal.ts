@@ -32,7 +32,7 @@ export interface JournalOptions {
   readonly onCommitted: (batch: CommittedBatch) => void;
   /** The leadership is lost: serve nothing any more. */
   readonly onFenced: (cause: BbsError) => void;
-  /** The store refused for good: the tables must be loaded anew. */
+  /** The store refused a write for good: the tables hold what is not stored and must be loaded anew, then `resumeReading`. */
   readonly onRefused: (cause: BbsError) => void;
 }
 
@@ -56,6 +56,11 @@ export class Journal {
   #inFlightSinceMs = 0;
   #pumping = false;
   #closed: BbsError | undefined;
+  /** Set from a definite refusal of the store until a probe write succeeds: no command is decided. */
+  #readOnly: BbsError | undefined;
+  /** True while the tables are being loaded anew: nothing is read either. */
+  #reloading = false;
+  #probing = false;
   #waiting = 0;
   #waitingBytes = 0;
   #confirming: Promise<void> | undefined;
@@ -89,6 +94,11 @@ export class Journal {
     return this.#inFlight !== undefined && this.#options.clock.elapsedMs() - this.#inFlightSinceMs > stalledMs;
   }
 
+  /** Why nothing is written at present, if so. */
+  get readOnlyBecause(): BbsError | undefined {
+    return this.#readOnly;
+  }
+
   get waiting(): number {
     return this.#waiting;
   }
@@ -113,8 +123,8 @@ export class Journal {
 
   /** Reads at one instant; resolves once what was read is durable and the leadership confirmed. */
   read<Reply>(read: (state: CoreState, nowMs: EpochMs) => Reply): Promise<Reply> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
-    if (this.stalled) return Promise.reject(storeAway());
+    const refusal = this.#noReading();
+    if (refusal !== undefined) return Promise.reject(refusal);
     let reply: Reply;
     try {
       reply = read(this.#options.state, this.nowMs());
@@ -131,7 +141,8 @@ export class Journal {
    * Resolves with the sequence of that commit.
    */
   readSealed<Reply>(read: (state: CoreState) => Reply): Promise<{ readonly reply: Reply; readonly sequence: bigint }> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    const refusal = this.#noReading();
+    if (refusal !== undefined) return Promise.reject(refusal);
     for (const batch of this.#queue) batch.sealed = true;
     const ahead = BigInt(this.#queue.length + (this.#inFlight === undefined ? 0 : 1));
     const sequence = this.#head.sequence + ahead;
@@ -157,9 +168,15 @@ export class Journal {
     }
   }
 
-  #refusal(): BbsError | undefined {
+  #noReading(): BbsError | undefined {
     if (this.#closed !== undefined) return this.#closed;
-    if (this.stalled) return storeAway();
+    if (this.#reloading) return this.#readOnly;
+    return this.stalled ? storeAway() : undefined;
+  }
+
+  #refusal(): BbsError | undefined {
+    const unreadable = this.#noReading() ?? this.#readOnly;
+    if (unreadable !== undefined) return unreadable;
     if (this.#waiting >= maxWaiting || this.#waitingBytes >= maxWaitingBytes) {
       return new BbsError("ResourceExhausted", "too many calls wait for the store; try again later", { waiting: this.#waiting });
     }
@@ -348,11 +365,11 @@ export class Journal {
       if (result.why === "refused") {
         const cause = new BbsError(
           "Unavailable",
-          `the store refused the write (${result.reason})`,
+          `the store takes no writes (${result.reason}); reads go on`,
           { reason: result.reason },
           result.cause,
         );
-        this.#refuse(cause);
+        if (!this.#probing) this.#refuse(cause);
         return cause;
       }
       const retryMs = Math.min(resendMs.most, resendMs.first * 2 ** Math.min(attempt - 1, 8));
@@ -376,9 +393,37 @@ export class Journal {
     this.#options.onFenced(cause);
   }
 
+  /** Nothing of this batch, nor of those decided after it, is stored: all of them fail, and the tables are no longer the truth. */
   #refuse(cause: BbsError): void {
     if (this.#closed !== undefined) return;
-    this.close(cause);
+    this.#readOnly = cause;
+    this.#reloading = true;
+    for (const batch of this.#queue.splice(0)) batch.settle(cause);
+    for (const waiter of this.#confirmWaiters.splice(0)) waiter(cause);
     this.#options.onRefused(cause);
+  }
+
+  /** The tables hold the committed records again. */
+  resumeReading(): void {
+    this.#reloading = false;
+  }
+
+  /** Tries an empty commit; commands are decided again once it succeeded. Resolves with whether it did. */
+  async probe(): Promise<boolean> {
+    if (this.#closed !== undefined || this.#readOnly === undefined || this.#reloading || this.#pumping) return false;
+    this.#pumping = true;
+    const probed = new Batch();
+    let refused: BbsError | undefined;
+    probed.waiters.push((error) => {
+      refused = error;
+    });
+    this.#probing = true;
+    await this.#commit(probed);
+    this.#probing = false;
+    this.#pumping = false;
+    if (refused !== undefined || this.#closed !== undefined) return false;
+    this.#readOnly = undefined;
+    void this.#pump();
+    return true;
   }
 }
