@@ -19,6 +19,9 @@ import { runConverger } from "./service.js";
 import { FakeBbs } from "./testing/fake-bbs.js";
 import { desiredLRP } from "./testing/records.js";
 
+// Processes share this machine: the bounds are for a busy one.
+vi.setConfig({ testTimeout: 30_000 });
+
 const undo: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
@@ -73,7 +76,7 @@ async function setUp() {
     tls,
     metrics_address: "127.0.0.1:0",
     bbs_addresses: [`127.0.0.1:${server.port}`],
-    lock_ttl_ms: 1_000,
+    lock_ttl_ms: 5_000,
   };
   const config = parseConfig(convergerConfig, JSON.stringify(settings), "test");
   const stop = new AbortController();
@@ -96,12 +99,12 @@ it("takes its lock, repairs, and gives the lock back when told to stop", async (
   const { bbs, locket, stop, run, read } = await setUp();
   bbs.commit(put("desiredLRP", desiredLRP("a", { instances: 2 })));
   const running = run();
-  await vi.waitFor(() => expect(bbs.tables.actualLRPs.size).toBe(2), 5_000);
-  await vi.waitFor(async () => expect(JSON.parse(await read("/health"))).toEqual({ ok: true, state: "active" }), 5_000);
+  await vi.waitFor(() => expect(bbs.tables.actualLRPs.size).toBe(2), 20_000);
+  await vi.waitFor(async () => expect(JSON.parse(await read("/health"))).toEqual({ ok: true, state: "active" }), 20_000);
   expect(await read("/metrics")).toMatch(/converger_lock_held\{service="c1"\} 1/);
   stop.abort("SIGTERM");
   await running;
-  expect([locket.holder, locket.calls[0], locket.calls.at(-1)]).toEqual(["", "lock converger 1", "release converger"]);
+  expect([locket.holder, locket.calls[0], locket.calls.at(-1)]).toEqual(["", "lock converger 5", "release converger"]);
 });
 
 it("stands by while another holds the lock, and works once it is free", async () => {
@@ -109,18 +112,18 @@ it("stands by while another holds the lock, and works once it is free", async ()
   locket.holder = "another";
   bbs.commit(put("desiredLRP", desiredLRP("a")));
   void run();
-  await vi.waitFor(() => expect(locket.calls.length).toBeGreaterThan(2), 5_000);
+  await vi.waitFor(() => expect(locket.calls.length).toBeGreaterThan(2), 20_000);
   expect(JSON.parse(await read("/health"))).toMatchObject({ ok: true, state: "standby" });
   expect(bbs.calls).toEqual([]);
   locket.holder = "";
-  await vi.waitFor(() => expect(bbs.tables.actualLRPs.size).toBe(1), 5_000);
+  await vi.waitFor(() => expect(bbs.tables.actualLRPs.size).toBe(1), 20_000);
 });
 
 it("ends in the same way when told to stop while it stands by", async () => {
   const { locket, stop, run } = await setUp();
   locket.holder = "another";
   const running = run();
-  await vi.waitFor(() => expect(locket.calls.length).toBeGreaterThan(0), 5_000);
+  await vi.waitFor(() => expect(locket.calls.length).toBeGreaterThan(0), 20_000);
   stop.abort("SIGTERM");
   await running;
 });
@@ -130,7 +133,7 @@ it("fails as one that lost its leadership when the lock is another's, and repair
   bbs.commit(put("desiredLRP", desiredLRP("a")));
   const running = run();
   const lost = expect(running).rejects.toBeInstanceOf(LostLeadershipError);
-  await vi.waitFor(() => expect(bbs.calls).toHaveLength(1), 5_000);
+  await vi.waitFor(() => expect(bbs.calls).toHaveLength(1), 20_000);
   locket.holder = "another";
   await lost;
   bbs.commit(put("desiredLRP", desiredLRP("b")));

@@ -125,9 +125,7 @@ class Holder implements HeldLock {
   async #renew(): Promise<void> {
     const { clock, ttlMs, io } = this.#options;
     for (;;) {
-      await clock
-        .sleep(ttlMs / renewalsPerTtl, AbortSignal.any([this.#lost.signal, this.#released.signal]))
-        .catch(() => undefined);
+      await clock.sleep(ttlMs / renewalsPerTtl, this.#ended).catch(() => undefined);
       if (this.#over) return;
       // After a freeze this timer may run before the one that gives up: a renewal now would take back an expired lock and die with it.
       if (!this.held()) {
