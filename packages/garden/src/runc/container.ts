@@ -9,6 +9,7 @@ import type { Container, ContainerInfo, ContainerUsage, GardenProcess, OutputSin
 import { GardenError } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import { readInside, writeWhole } from "../tools/files.js";
+import type { Turnstile } from "../tools/flight.js";
 import { cgroupUsage, countsSwap, oomKills } from "./cgroup.js";
 import { startUnderConmon } from "./conmon.js";
 import { type CellLayout, type ContainerLayout, containerLayout, processDir, processLogDir, processLogFile } from "./layout.js";
@@ -31,6 +32,8 @@ export interface ContainerTools {
   readonly seccomp: SeccompSpec;
   readonly nofileCeiling: number;
   readonly netnsFile: (handle: string) => string;
+  /** Shared by all that starts on this cell, so that a crowd does not make everything late. */
+  readonly starts: Turnstile;
 }
 
 /** Users and groups of an image; ones larger than this are not read to their end. */
@@ -48,7 +51,8 @@ export class RuncContainer implements Container {
   #record: ContainerRecord;
   /** Starts are one after another: each is written down before it begins. */
   #starting: Promise<unknown> = Promise.resolve();
-  #gone = false;
+  /** Aborted once the container is being destroyed: nothing is started any more. */
+  readonly #ending = new AbortController();
 
   constructor(tools: ContainerTools, record: ContainerRecord, portsOpen: Promise<void>) {
     this.#tools = tools;
@@ -134,7 +138,7 @@ export class RuncContainer implements Container {
 
   /** Kills the init, and with it everything in its pid namespace; resolves when all processes were seen to end, or after `waitMs`. */
   async kill(waitMs: number): Promise<void> {
-    this.#gone = true;
+    this.#ending.abort(new GardenError("process-failed", `container ${this.handle} is being destroyed`));
     await this.#starting;
     const processes = [...this.#processes.values()];
     const first = processes[0];
@@ -148,7 +152,7 @@ export class RuncContainer implements Container {
   }
 
   async #run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {
-    if (this.#gone) throw new GardenError("process-failed", `container ${this.handle} is being destroyed`);
+    this.#ending.signal.throwIfAborted();
     if (this.#processes.has(spec.id)) throw new GardenError("process-failed", `process ${spec.id} was started before`);
     if (this.info().state === "stopped") throw new GardenError("process-failed", "the container has stopped");
     if (this.#record.processes.length >= maxProcesses)
@@ -163,7 +167,7 @@ export class RuncContainer implements Container {
     };
     await this.#remember([...this.#record.processes, record]);
     try {
-      await this.#start(record, facts);
+      await this.#tools.starts.run(this.#ending.signal, () => this.#start(record, facts));
       await this.#portsOpen;
     } catch (error) {
       await this.#remember(this.#record.processes.filter((one) => one.id !== spec.id));

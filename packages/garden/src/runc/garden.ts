@@ -2,6 +2,7 @@
 // for processes. Each room does its own part; here they are put together, and taken apart again.
 import { realpathSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import type { Clock, Entropy } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
@@ -50,9 +51,9 @@ export interface RuncGarden extends Garden {
 }
 
 const maxPropertiesBytes = 65_536;
-/** Each runs a dozen tools; more at once than this only makes all of them late. */
-const parallelCreates = 6;
-const parallelDestroys = 6;
+/** Each start and end runs a dozen short tools; more of them at once than cores only make all of them, and the rep, late. */
+const parallelStarts = Math.max(3, availableParallelism());
+const parallelDestroys = parallelStarts;
 /** Source: cell.md section 6. */
 const defaultCacheBytes = 10_000_000_000;
 /** After SIGKILL a process is gone at once, unless the kernel holds it. */
@@ -80,7 +81,7 @@ class RealGarden implements RuncGarden {
   readonly #containers = new Map<string, RuncContainer>();
   readonly #creations = new Map<string, Creation>();
   readonly #destroying = new Map<string, Promise<void>>();
-  readonly #creates = new Turnstile(parallelCreates);
+  readonly #starts = new Turnstile(parallelStarts);
   readonly #destroys = new Turnstile(parallelDestroys);
   #parts: { images: ImageStore; network: CellNetwork; tools: ContainerTools; remover: Remover } | undefined;
   #bootId = "";
@@ -129,7 +130,7 @@ class RealGarden implements RuncGarden {
     }
     const abort = new AbortController();
     const either = AbortSignal.any([signal, abort.signal]);
-    const making = this.#creates.run(either, () => this.#create(spec, either));
+    const making = this.#create(spec, either);
     this.#creations.set(handle, { abort, done: making.catch(() => {}) });
     try {
       return await making;
@@ -232,15 +233,32 @@ class RealGarden implements RuncGarden {
       seccomp: seccompFor(profile, capabilities),
       nofileCeiling: await nofileCeiling(),
       netnsFile: (handle) => network.netnsFile(handle),
+      starts: this.#starts,
     };
     const remover = new Remover({ clock, exec, cell: this.#cell, network, runcPath: found.runc });
     return { images, network, tools, remover };
   }
 
   async #create(spec: ContainerSpec, signal: AbortSignal): Promise<Container> {
-    const { images, network, tools, remover } = this.#assembled();
+    const { images, remover } = this.#assembled();
+    try {
+      // A pull takes its time elsewhere: it must not keep containers of cached images waiting.
+      const image = await images.ensure(spec.rootFs, spec.credentials, signal);
+      return await this.#starts.run(signal, () => this.#make(spec, image, signal));
+    } catch (error) {
+      await remover.remove(spec.handle).catch((cause: unknown) => {
+        this.#options.log.error({ err: cause, instance_guid: spec.handle }, "what a failed create left could not be removed");
+      });
+      signal.throwIfAborted();
+      if (error instanceof GardenError) throw error;
+      throw new GardenError("tool-failed", `the container could not be created (${lastWords(error)})`, error);
+    }
+  }
+
+  async #make(spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<Container> {
+    const { network, tools } = this.#assembled();
     const layout = containerLayout(this.#cell, spec.handle);
-    // A part that fails stops the other, so that nothing is still being made while it is taken away.
+    // A part that fails stops the other, and both have ended before anything is taken back.
     const failed = new AbortController();
     const either = AbortSignal.any([signal, failed.signal]);
     const orFail = <Result>(part: Promise<Result>): Promise<Result> =>
@@ -248,35 +266,22 @@ class RealGarden implements RuncGarden {
         failed.abort(error);
         throw error;
       });
-    try {
-      const parts = await Promise.allSettled([
-        orFail(this.#makeRoot(layout, spec, images, either)),
-        orFail(this.#makeNetwork(layout, spec, network, either)),
-      ]);
-      if (failed.signal.aborted) throw failed.signal.reason;
-      signal.throwIfAborted();
-      const [root, connection] = parts.map((part) => (part.status === "fulfilled" ? part.value : undefined)) as [
-        CachedImage,
-        Connection,
-      ];
-      const record = this.#record(spec, root, connection);
-      await writeWhole(layout.recordFile, JSON.stringify(record));
-      const container = new RuncContainer(tools, record, connection.opened);
-      this.#containers.set(spec.handle, container);
-      return container;
-    } catch (error) {
-      await remover.remove(spec.handle).catch((cause: unknown) => {
-        this.#options.log.error({ err: cause, instance_guid: spec.handle }, "what a failed create left could not be removed");
-      });
-      signal.throwIfAborted();
-      throw error instanceof GardenError
-        ? error
-        : new GardenError("tool-failed", `the container could not be created (${lastWords(error)})`, error);
-    }
+    const making = [
+      orFail(this.#makeNetwork(layout, spec, network, either)),
+      orFail(this.#makeRoot(layout, spec, image, either)),
+    ] as const;
+    await Promise.allSettled(making);
+    if (failed.signal.aborted) throw failed.signal.reason;
+    signal.throwIfAborted();
+    const connection = await making[0];
+    const record = this.#record(spec, image, connection);
+    await writeWhole(layout.recordFile, JSON.stringify(record));
+    const container = new RuncContainer(tools, record, connection.opened);
+    this.#containers.set(spec.handle, container);
+    return container;
   }
 
-  async #makeRoot(layout: ContainerLayout, spec: ContainerSpec, images: ImageStore, signal: AbortSignal): Promise<CachedImage> {
-    const image = await images.ensure(spec.rootFs, spec.credentials, signal);
+  async #makeRoot(layout: ContainerLayout, spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<void> {
     const { rootfs: target, diskMount, dataDir } = layout;
     await mkdir(layout.bundle, { recursive: true, mode: 0o711 });
     await makeRoot(
@@ -284,7 +289,6 @@ class RealGarden implements RuncGarden {
       { imageRoot: image.rootDir, target, diskMount, dataDir, diskMb: spec.diskMb, idBase: this.#idBase },
       signal,
     );
-    return image;
   }
 
   async #makeNetwork(

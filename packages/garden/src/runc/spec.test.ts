@@ -97,6 +97,7 @@ describe("users", () => {
     { asked: "1000", uid: 1_000, gid: 1_001, gids: [1_001, 2_000], home: "/home/web" },
     { asked: "1234", uid: 1_234, gid: 0, gids: [0], home: "/" },
     { asked: "web:extra", uid: 1_000, gid: 2_000, gids: [2_000], home: "/home/web" },
+    { asked: "web:root", uid: 1_000, gid: 0, gids: [0], home: "/home/web" },
     { asked: "1234:5678", uid: 1_234, gid: 5_678, gids: [5_678], home: "/" },
     { asked: ":extra", uid: 0, gid: 2_000, gids: [2_000], home: "/root" },
   ])("'$asked' is $uid:$gid", ({ asked, uid, gid, gids, home }) => {
