@@ -34,6 +34,7 @@ const channelOptions: ChannelOptions = {
   "grpc.enable_retries": 0,
   "grpc.lb_policy_name": "pick_first",
   "grpc.use_local_subchannel_pool": 1,
+  "grpc.enable_channelz": 0,
   // Certificates name roles; an IP address may not stand in the TLS server name.
   "grpc.ssl_target_name_override": "localhost",
 };
