@@ -1,0 +1,319 @@
+// How fast the BBS is: unary calls beside a bare echo of the same run, reported items, lists; and its core and journal without gRPC.
+// The service, the echo, etcd and this load each are a process of their own.
+import { cpus, totalmem } from "node:os";
+import { type ServiceError, status } from "@grpc/grpc-js";
+import { ActiveBbs, type Command, claimActualLRP, createSealer, desireLRP, startActualLRP } from "@muster/bbs";
+import { ClaimActualLRPRequest } from "@muster/proto/models/actual_lrp_requests";
+import { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import { systemClock, systemEntropy } from "@muster/shared/clock";
+import { netInfoFromWire } from "@muster/shared/codec";
+import { silentLog } from "@muster/shared/log";
+import { asCellId, asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
+import { collect, serverStream, unary } from "@muster/shared/rpc";
+import { type BbsClients, clientsOf, etcdHome, lmdbHome, type StoreHome, spawnBbs, tlsOf } from "../support/bbs.js";
+import { startEtcd } from "../support/etcd.js";
+import { echoCall, startEcho } from "./echo.js";
+import { type Call, type LoadFigures, paced, saturate } from "./load.js";
+import { type ReportFigures, reportItems } from "./report-load.js";
+
+export interface BbsBenchOptions {
+  readonly stores: readonly ("lmdb" | "etcd")[];
+  /** Unary calls of each kind. */
+  readonly calls: number;
+  /** Instances that cells report as claimed, and then as started. */
+  readonly reported: number;
+  readonly inFlight: number;
+  readonly connections: number;
+  /** The service writes its CPU profile into this folder. */
+  readonly profileDir: string | undefined;
+}
+
+export const bbsBenchDefaults: BbsBenchOptions = {
+  stores: ["lmdb", "etcd"],
+  calls: 20_000,
+  reported: 40_000,
+  inFlight: 200,
+  connections: 4,
+  profileDir: undefined,
+};
+
+interface UnaryFigures {
+  readonly saturated: LoadFigures;
+  /** Share of the mean of the echoes before and after. */
+  readonly of_echo: number;
+  readonly at_half_of_it: LoadFigures;
+}
+
+export interface BbsBenchFigures {
+  readonly bench: "bbs";
+  readonly machine: { readonly cpu: string; readonly cores: number; readonly memory_gib: number; readonly node: string };
+  readonly targets: object;
+  readonly stores: readonly object[];
+  readonly in_process_lmdb: InProcessFigures;
+}
+
+/** Measures everything. Returns JSON-able figures; throws when calls fail. */
+export async function benchBbs(options: Partial<BbsBenchOptions> = {}): Promise<BbsBenchFigures> {
+  const settings = { ...bbsBenchDefaults, ...options };
+  const stores: object[] = [];
+  for (const store of settings.stores) stores.push(await withHome(store, (home) => benchService(home, settings)));
+  return {
+    bench: "bbs",
+    machine: {
+      cpu: cpus()[0]?.model ?? "unknown",
+      cores: cpus().length,
+      memory_gib: Math.round(totalmem() / 1024 ** 3),
+      node: process.version,
+    },
+    targets: {
+      unary_of_echo: 0.35,
+      p99_ms_at_half: 50,
+      reported_items_per_second: 20_000,
+      in_process_commands_per_second: 50_000,
+    },
+    stores,
+    in_process_lmdb: await benchInProcess(settings.calls),
+  };
+}
+
+async function withHome<Result>(store: "lmdb" | "etcd", use: (home: StoreHome) => Promise<Result>): Promise<Result> {
+  if (store === "lmdb") {
+    await using home = await lmdbHome();
+    return await use(home);
+  }
+  await using etcd = await startEtcd();
+  await using home = await etcdHome(etcd);
+  return await use(home);
+}
+
+// --- messages, as an app of the command line has them
+
+const desired = (processGuid: string, instances = 1): DesiredLRP =>
+  DesiredLRP.fromPartial({
+    processGuid,
+    domain: "bench",
+    logGuid: processGuid,
+    rootFs: "preloaded:busybox",
+    instances,
+    memoryMb: 256,
+    diskMb: 512,
+    cpuWeight: 5,
+    annotation: JSON.stringify({ name: processGuid, version: 1 }),
+    ports: [8080],
+    action: {
+      runAction: { path: "/bin/server", args: ["--port", "8080"], user: "vcap", env: [{ name: "PORT", value: "8080" }] },
+    },
+    environmentVariables: [{ name: "VCAP_APPLICATION", value: JSON.stringify({ name: processGuid, limits: { mem: 256 } }) }],
+    metricTags: { source_id: { static: processGuid } },
+    routes: { routes: { "cf-router": Buffer.from('[{"hostnames":["app.example.com"],"port":8080}]') } },
+  } as never);
+
+const netInfo = {
+  address: "10.0.16.4",
+  ports: [{ containerPort: 8080, hostPort: 61_001, containerTlsProxyPort: 0, hostTlsProxyPort: 0 }],
+  instanceAddress: "10.255.1.2",
+  preferredAddress: 2 as const,
+  instanceIpv6Address: "",
+};
+
+const guidOf = (kind: string, n: number): string => `${kind}-${String(n).padStart(8, "0")}-4f6e-9a1c-bench`;
+const cellOf = (n: number, cells: number): string => `cell-${n % cells}`;
+
+/** People see where it stands; stdout is for the figures alone. */
+const tell = (what: string): void => {
+  process.stderr.write(`bench bbs: ${what}\n`);
+};
+
+// --- the service over gRPC
+
+async function benchService(home: StoreHome, settings: BbsBenchOptions): Promise<object> {
+  const { calls, connections, profileDir } = settings;
+  const nodeArgs = profileDir === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", profileDir];
+  await using echo = await startEcho();
+  await using bbs = await spawnBbs(home, { nodeArgs, leadershipTtlMs: 10_000 });
+  await bbs.until("active");
+  const controllers = await Promise.all(Array.from({ length: connections }, () => clientsOf([bbs.address], "controller")));
+  const cells = await Promise.all(Array.from({ length: connections }, (_, n) => clientsOf([bbs.address], `cell:cell-${n}`)));
+  const payload = Buffer.from(ClaimActualLRPRequest.encode(claimRequest("claim", 0, connections)).finish());
+  const yardstick = echoCall(echo.address, await tlsOf("operator"), connections, payload);
+  const total = calls + Math.ceil(calls / 2);
+  await saturate(yardstick.call, { calls: 3_000, inFlight: settings.inFlight });
+  await saturate(desireCall(controllers, "warm"), { calls: 1_500, inFlight: settings.inFlight });
+  tell(`${home.name}: echo, desire, claim, start`);
+  const before = await saturate(yardstick.call, { calls, inFlight: settings.inFlight });
+  const [desire, claim, start] = [
+    await measure(desireCall(controllers, "unary"), settings),
+    await measure(claimCall(cells, "unary"), settings),
+    await measure(startCall(cells, "unary"), settings),
+  ];
+  const after = await saturate(yardstick.call, { calls, inFlight: settings.inFlight });
+  yardstick.close();
+  const echoPerSecond = (before.per_second + after.per_second) / 2;
+  const ofEcho = (one: Measured): UnaryFigures => ({
+    ...one,
+    of_echo: Number((one.saturated.per_second / echoPerSecond).toFixed(3)),
+  });
+  tell(`${home.name}: report`);
+  const report: ReportFigures = await reportItems(bbs.address, settings.reported, {
+    desire: (processGuid, instances) => desireOne(controllers[0], desired(processGuid, instances)),
+    netInfo,
+  });
+  tell(`${home.name}: list`);
+  const list = await benchList(bbs.address, settings);
+  for (const clients of [...controllers, ...cells]) clients[Symbol.dispose]();
+  // An orderly end, so that a profile gets written.
+  bbs.kill("SIGTERM");
+  await bbs.exited;
+  return {
+    store: home.name,
+    rows: total + settings.reported,
+    echo: [before, after],
+    desire: ofEcho(desire),
+    claim: ofEcho(claim),
+    start: ofEcho(start),
+    report,
+    list_by_cell: list,
+  };
+}
+
+interface Measured {
+  readonly saturated: LoadFigures;
+  readonly at_half_of_it: LoadFigures;
+}
+
+/** At saturation, and then half as fast for half as many calls. */
+async function measure(call: Call, { calls, inFlight }: BbsBenchOptions): Promise<Measured> {
+  const saturated = await saturate(call, { calls, inFlight });
+  const next: Call = (n, done) => call(calls + n, done);
+  return { saturated, at_half_of_it: await paced(next, { calls: Math.ceil(calls / 2), perSecond: saturated.per_second / 2 }) };
+}
+
+const of = (clients: readonly BbsClients[], n: number): BbsClients => {
+  const one = clients[n % clients.length];
+  if (one === undefined) throw new Error("no clients");
+  return one;
+};
+
+/** On a busy machine the store may stall for a second: the call is made again, and its latency is all of the time. */
+const patient =
+  (call: Call): Call =>
+  (n, done) => {
+    let tries = 1;
+    const attempt = (): void =>
+      call(n, (error) => {
+        const code = (error as Partial<ServiceError> | null)?.code;
+        if (code === status.ALREADY_EXISTS && tries > 1) done(null);
+        else if (code !== status.UNAVAILABLE || tries > 100) done(error);
+        else {
+          tries += 1;
+          setTimeout(attempt, 50);
+        }
+      });
+    attempt();
+  };
+
+const desireCall = (clients: readonly BbsClients[], kind: string): Call =>
+  patient((n, done) => of(clients, n).bbs.desireDesiredLrp({ desiredLrp: desired(guidOf(kind, n)) }, done));
+
+const instanceOf = (n: number, cells: number) => ({ instanceGuid: guidOf("instance", n), cellId: cellOf(n, cells) });
+
+const claimRequest = (kind: string, n: number, cells: number): ClaimActualLRPRequest => ({
+  processGuid: guidOf(kind, n),
+  index: 0,
+  actualLrpInstanceKey: instanceOf(n, cells),
+});
+
+const claimCall = (cells: readonly BbsClients[], kind: string): Call =>
+  patient((n, done) => of(cells, n).bbs.claimActualLrp(claimRequest(kind, n, cells.length), done));
+
+const startCall = (cells: readonly BbsClients[], kind: string): Call =>
+  patient((n, done) =>
+    of(cells, n).bbs.startActualLrp(
+      {
+        actualLrpKey: { processGuid: guidOf(kind, n), index: 0, domain: "bench" },
+        actualLrpInstanceKey: instanceOf(n, cells.length),
+        actualLrpNetInfo: netInfo,
+        actualLrpInternalRoutes: [],
+        metricTags: {},
+        optionalRoutable: { $case: "Routable", value: true },
+        availabilityZone: "z1",
+      },
+      done,
+    ),
+  );
+
+const desireOne = (clients: BbsClients | undefined, desiredLrp: DesiredLRP): Promise<unknown> => {
+  if (clients === undefined) throw new Error("no clients");
+  return unary(clients.bbs.desireDesiredLrp.bind(clients.bbs), { desiredLrp });
+};
+
+/** Lists what one cell holds, four at a time. */
+async function benchList(address: string, { connections }: BbsBenchOptions): Promise<object> {
+  using operator = await clientsOf([address], "operator");
+  const { bbs } = operator;
+  let rows = 0;
+  const list: Call = (n, done) => {
+    const request = { domain: "", cellId: cellOf(n, connections), processGuid: "", optionalIndex: undefined };
+    collect(serverStream(bbs.actualLrPs.bind(bbs), request), (chunk) => chunk.actualLrps).then((all) => {
+      rows += all.length;
+      done(null);
+    }, done);
+  };
+  const figures = await saturate(list, { calls: 40, inFlight: 4 });
+  return { ...figures, rows_per_list: rows / figures.calls, rows_per_second: Math.round(rows / figures.seconds) };
+}
+
+// --- core and journal alone
+
+interface InProcessFigures {
+  readonly commands: number;
+  readonly desires_per_second: number;
+  readonly claims_per_second: number;
+  readonly starts_per_second: number;
+  /** Claims and starts together. */
+  readonly commands_per_second: number;
+}
+
+/** Submits to a journal on LMDB with 2,000 commands outstanding; no gRPC, sealing included. */
+async function benchInProcess(calls: number): Promise<InProcessFigures> {
+  tell("core and journal in process");
+  await using home = await lmdbHome();
+  await using store = await home.open();
+  const active = await startActive(store);
+  const submit = (command: (n: number) => Command<unknown>, count: number): Promise<LoadFigures> =>
+    saturate((n, done) => void active.journal.submit(command(n)).then(() => done(null), done), { calls: count, inFlight: 2_000 });
+  const rows = Math.max(calls, 50_000);
+  const key = (n: number) => ({ processGuid: asProcessGuid(guidOf("core", n)), index: 0, domain: asDomainName("bench") });
+  const instanceKey = (n: number) => ({ instanceGuid: asInstanceGuid(guidOf("i", n)), cellId: asCellId(cellOf(n, 1_250)) });
+  const at = netInfoFromWire(netInfo);
+  if (at === undefined) throw new Error("no net info");
+  const desires = await submit((n) => desireLRP(desired(guidOf("core", n))), rows);
+  const claims = await submit((n) => claimActualLRP({ ...key(n), instanceKey: instanceKey(n) }), rows);
+  const started = { netInfo: at, internalRoutes: [], metricTags: new Map(), routable: true, availabilityZone: "z1" };
+  const starts = await submit((n) => startActualLRP({ key: key(n), instanceKey: instanceKey(n), ...started }), rows);
+  await active.drain();
+  return {
+    commands: rows * 3,
+    desires_per_second: desires.per_second,
+    claims_per_second: claims.per_second,
+    starts_per_second: starts.per_second,
+    commands_per_second: Math.round((rows * 2) / (claims.seconds + starts.seconds)),
+  };
+}
+
+async function startActive(store: Awaited<ReturnType<StoreHome["open"]>>): Promise<ActiveBbs> {
+  const leadership = await store.campaign("bbs", "bench", 10_000, new AbortController().signal);
+  return ActiveBbs.start({
+    store,
+    leadership,
+    clock: systemClock,
+    entropy: systemEntropy,
+    log: silentLog(),
+    secrets: createSealer({ keys: [{ label: "k1", passphrase: "a passphrase for tests only" }], activeLabel: "k1" }),
+    metrics: { committed: () => undefined, resent: () => undefined },
+    presenceTtlMs: 5_000,
+    onLost: (cause) => {
+      throw cause;
+    },
+  });
+}

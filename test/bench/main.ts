@@ -1,0 +1,69 @@
+// `pnpm bench store|bbs|auction`: measures, and prints one JSON document and nothing else on stdout.
+import { mkdirSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { auctionBenchDefaults, benchAuction } from "./auction.js";
+import { bbsBenchDefaults, benchBbs } from "./bbs.js";
+import { benchStore } from "./store.js";
+
+const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
+       pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--profile DIR]
+       pnpm bench auction [--size INSTANCES]
+
+store     commits of 1, 16 and 127 puts on each driver, or on the one named; --size  bytes of each value
+bbs       unary calls beside a bare echo, reported items, lists, and core with journal alone; both stores unless one is named.
+          --size  unary calls of each kind (${bbsBenchDefaults.calls}); twice as many items are reported
+          --profile  the service writes its CPU profile into this folder
+auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
+`;
+
+const fail = (message: string): never => {
+  process.stderr.write(`${message}\n\n${usage}`);
+  process.exit(2);
+};
+
+function sizeOf(given: string | undefined): number | undefined {
+  if (given === undefined) return undefined;
+  const size = Number(given);
+  return Number.isInteger(size) && size >= 100 && size <= 5_000_000 ? size : fail("--size is a number from 100 to 5000000");
+}
+
+function storeOf(given: string | undefined): "lmdb" | "etcd" | undefined {
+  if (given === undefined || given === "lmdb" || given === "etcd") return given;
+  return fail(`no store is called ${given}`);
+}
+
+async function run(): Promise<object> {
+  const options = { store: { type: "string" }, size: { type: "string" }, profile: { type: "string" } } as const;
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  const size = sizeOf(values.size);
+  const store = storeOf(values.store);
+  switch (positionals[0]) {
+    case "store":
+      return benchStore({
+        ...(store === undefined ? {} : { drivers: [store] }),
+        ...(size === undefined ? {} : { valueBytes: size }),
+      });
+    case "bbs":
+      if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true });
+      return benchBbs({
+        ...(store === undefined ? {} : { stores: [store] }),
+        ...(size === undefined ? {} : { calls: size, reported: size * 2 }),
+        profileDir: values.profile,
+      });
+    case "auction":
+      return benchAuction(size === undefined ? {} : { instances: [size] });
+    default:
+      return fail(positionals[0] === undefined ? "say what to measure" : `there is no bench called ${positionals[0]}`);
+  }
+}
+
+run().then(
+  (figures) => {
+    process.stdout.write(`${JSON.stringify(figures, undefined, 2)}\n`);
+  },
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    if (error instanceof Error && error.cause !== undefined) process.stderr.write(`caused by ${String(error.cause)}\n`);
+    process.exit(1);
+  },
+);
