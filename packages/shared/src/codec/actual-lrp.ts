@@ -105,8 +105,13 @@ export function actualLRPFromWire(message: wire.ActualLRP, stopMarked: boolean):
   const presence = presenceFromWire[message.presence];
   const state = lrpStates.find((known) => known === message.state) as LRPState | undefined;
   if (presence === undefined || state === undefined || message.actualLrpKey === undefined) throw corrupt("ActualLRP");
+  const { processGuid, index, domain } = actualLRPKeyFromWire(message.actualLrpKey);
+  // Written out: a spread in front of so many fields makes V8 build the object the slow way, some 100 times slower. Every
+  // follower of the watch decodes every row.
   return {
-    ...actualLRPKeyFromWire(message.actualLrpKey),
+    processGuid,
+    index,
+    domain,
     presence,
     state,
     instanceKey: instanceKeyFromWire(message.actualLrpInstanceKey),
