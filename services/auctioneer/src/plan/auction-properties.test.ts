@@ -1,13 +1,15 @@
 // What every auction must hold, whatever the fleet and the load.
 import fc from "fast-check";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { planAuction } from "./auction.js";
 import { faultsOf } from "./faults.js";
 import { scenes, shuffledScenes } from "./testing/arbitrary.js";
 import { referenceAuction } from "./testing/reference.js";
 import type { AuctionPlan } from "./types.js";
 
-const runs = { numRuns: 300 };
+const runs = { numRuns: 200 };
+// Some seconds of work alone; the suites of other rooms may run beside it.
+vi.setConfig({ testTimeout: 60_000 });
 
 const gist = ({ placements, failures }: AuctionPlan) => ({
   placements: placements.map(({ work, cellId }) => ({ key: work.key, cellId })),

@@ -74,7 +74,7 @@ class Auction {
     }
     return {
       placements: this.#placements,
-      failures: this.#failures.map((failure) => ({ ...failure, explanation: this.#explanationOf(failure.work) })),
+      failures: this.#failures.map(({ work, error }) => ({ work, error, explanation: this.#explanationOf(work) })),
     };
   }
 

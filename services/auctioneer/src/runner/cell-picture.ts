@@ -82,8 +82,7 @@ export class CellPicture {
   /** The state for an auction. `presence` speaks for a cell that has not spoken itself. */
   state(presence: Cell, status: CellStatus, statusReason: string): CellState {
     const last = this.#last;
-    const own = { cellId: presence.cellId, status, statusReason };
-    if (last === undefined) return { ...own, ...offerOf(presence), lrpsByProcess: this.#lrpsByProcess, taskCount: 0 };
+    if (last === undefined) return this.#unheard(presence, status, statusReason);
     const proxyMemoryMb = last.proxyMemoryAllocationMb;
     const { available = none, total = none } = last;
     let { memoryMb, diskMb, containers } = available;
@@ -95,8 +94,11 @@ export class CellPicture {
       containers -= 1;
       if (kind === "task") pendingTasks += 1;
     }
+    // Written out, since spreading would be the dearest step of a small auction over a large fleet.
     return {
-      ...own,
+      cellId: presence.cellId,
+      status,
+      statusReason,
       zone: last.zone,
       cellIndex: last.cellIndex,
       total,
@@ -109,6 +111,17 @@ export class CellPicture {
       proxyMemoryMb,
       lrpsByProcess: this.#lrpsByProcess,
       taskCount: this.#tasks.size + pendingTasks,
+    };
+  }
+
+  #unheard(presence: Cell, status: CellStatus, statusReason: string): CellState {
+    return {
+      ...offerOf(presence),
+      cellId: presence.cellId,
+      status,
+      statusReason,
+      lrpsByProcess: this.#lrpsByProcess,
+      taskCount: 0,
     };
   }
 

@@ -57,7 +57,7 @@ const afterFaultMs = 1_000;
 const maxErrorLength = 1_024;
 /** While a cell joins, failures are not final: auctions go on at this pace, for new work and for the rest. */
 const joiningGapMs = 50;
-/** More placements at once are told in one line, each of them at debug level. */
+/** More placements at once are told in one line, unless the level is debug. */
 const maxPlacementsLogged = 100;
 
 const fieldsOf = (work: Work) =>
@@ -206,19 +206,19 @@ export class AuctionRunner {
     const { log, metrics, entropy } = this.#options;
     if (plan.placements.length === 0) return;
     const traced = log.child({ trace_id: entropy.guid() });
-    const level = plan.placements.length > maxPlacementsLogged ? "debug" : "info";
+    const each = plan.placements.length <= maxPlacementsLogged || log.isLevelEnabled("debug");
     const byCell = new Map<CellId, Work[]>();
     for (const { work, cellId } of plan.placements) {
       const entry = this.book.entry(work.key);
       if (entry === undefined) continue;
       this.book.placed(entry, cellId, nowMs);
       metrics.placed(work.kind, nowMs - entry.sinceMs);
-      traced[level]({ ...fieldsOf(work), cell_id: cellId }, "work placed");
+      if (each) traced.info({ ...fieldsOf(work), cell_id: cellId }, "work placed");
       const there = byCell.get(cellId);
       if (there === undefined) byCell.set(cellId, [work]);
       else there.push(work);
     }
-    if (level === "debug") traced.info({ placements: plan.placements.length, cells: byCell.size }, "much work placed");
+    if (!each) traced.info({ placements: plan.placements.length, cells: byCell.size }, "much work placed");
     for (const [cellId, works] of byCell) this.fleet.link(cellId)?.hand(works);
   }
 
