@@ -3,6 +3,7 @@ import type { Clock, Entropy } from "@muster/shared/clock";
 import { Platform } from "./client/platform.js";
 import { type ClientSettings, type ConnectionFlags, readClientSettings } from "./client/settings.js";
 import type { Output } from "./output.js";
+import { isStopped } from "./services-file.js";
 
 /** Flags that every verb takes. */
 export interface CommonFlags extends ConnectionFlags {
@@ -31,12 +32,14 @@ const patienceMs = 15_000;
 /** Connects with what the flags or the home say. Nothing is dialled before the first call. */
 export function openSession(context: Context, patience = patienceMs): Session {
   const settings = readClientSettings(context.flags);
+  const gone = context.flags.bbs === undefined && isStopped(settings.home);
   const platform = new Platform({
     bbsAddresses: settings.bbsAddresses,
     tls: settings.tls,
     clock: context.clock,
     signal: context.signal,
-    patienceMs: patience,
+    // Nobody is about to come back: waiting would only hide that.
+    patienceMs: gone ? 0 : patience,
     onWaiting: () => context.out.progress("waiting for the BBS to answer …"),
   });
   return { settings, platform, [Symbol.dispose]: () => platform[Symbol.dispose]() };

@@ -58,8 +58,12 @@ export function explain(error: unknown): CliError {
 const isGardenError = (error: unknown): error is Error & { readonly code: string } =>
   error instanceof Error && error.name === "GardenError" && "code" in error;
 
+/** gRPC's own words about a dead connection, without its internals. */
+const plainly = (message: string): string =>
+  message.replace(/^No connection established\. Last error: (?:Error: )?/, "").replace(/ Resolution note:.*$/, "");
+
 function explainBbs(error: BbsError): CliError {
-  const typed = `${error.code}: ${error.message}`;
+  const typed = `${error.code}: ${plainly(error.message)}`.replace(/[.\s]+$/, "");
   switch (error.code) {
     case "Unavailable":
     case "Timeout":

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import path from "node:path";
 import { OperatorError } from "@muster/shared/errors";
 import { randomBytes } from "@muster/shared/tls";
+import { homeMark, servicesFileOf } from "../services-file.js";
 
 /** Moves only when an older or newer program would misread the folder. */
 const homeVersion = 1;
@@ -21,7 +22,7 @@ export interface Home {
   readonly servicesFile: string;
 }
 
-const versionFile = "muster-home.json";
+const versionFile = homeMark;
 const folders = ["certs", "config", "logs", "run", "data", "cells", "images", "registry"] as const;
 
 const layout = (dir: string, created: boolean): Home => ({
@@ -34,7 +35,7 @@ const layout = (dir: string, created: boolean): Home => ({
   bbsData: path.join(dir, "data", "bbs"),
   registry: path.join(dir, "registry"),
   clientFile: path.join(dir, "client.json"),
-  servicesFile: path.join(dir, "run", "services.json"),
+  servicesFile: servicesFileOf(dir),
 });
 
 /**

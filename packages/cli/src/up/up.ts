@@ -7,6 +7,7 @@ import { dockerFlag, isDockerEnabled } from "../apps/docker-flag.js";
 import { type ClientFile, homeOf } from "../client/settings.js";
 import { type Context, openSession, type Session } from "../context.js";
 import { explain, RefusedError, UsageError } from "../exit.js";
+import { servicesFileOf } from "../services-file.js";
 import { divideCapacity, machineCapacity } from "./capacity.js";
 import { prepareCertificates } from "./certificates.js";
 import { checkMachine, checkPorts, type NamedAddress } from "./checks.js";
@@ -71,7 +72,7 @@ function checkFiles({ registryCaFiles, store }: UpOptions): void {
 async function clearHome({ out, clock, signal }: Context, dir: string): Promise<void> {
   if (!isHome(dir)) return;
   const old = { config: path.join(dir, "config"), logs: path.join(dir, "logs") };
-  await awaitLeftovers(path.join(dir, "run", "services.json"), old.config, clock, signal);
+  await awaitLeftovers(servicesFileOf(dir), old.config, clock, signal);
   const failed = await removeContainers(old, knownCells(old), programOf("rep"), clock);
   if (failed.length > 0) {
     throw new RefusedError(`the containers of ${failed.join(", ")} could not be removed`, `see the logs in ${old.logs}`);

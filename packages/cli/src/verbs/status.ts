@@ -1,15 +1,14 @@
 // `status`: the platform's processes and whether it is ready.
-import path from "node:path";
 import { addressIn } from "../client/peers.js";
 import { type Context, openSession, type Session } from "../context.js";
 import { UnreachableError } from "../exit.js";
-import { readServicesFile } from "../services-file.js";
+import { readServicesFile, servicesFileOf } from "../services-file.js";
 import { type PlatformStatus, readPresence, readStatus, type ServiceStatus } from "../status.js";
 
 export async function status(context: Context): Promise<void> {
   // Asked once: a status that waits for things to get better tells nothing.
   using session = openSession(context, 0);
-  const known = readServicesFile(path.join(session.settings.home, "run", "services.json"));
+  const known = readServicesFile(servicesFileOf(session.settings.home));
   const flags = context.flags;
   const local = known !== undefined && flags.bbs === undefined;
   const shape = local ? await readStatus(known.services, session.platform, context.clock) : await remoteStatus(session);
