@@ -72,6 +72,7 @@ describe("container records", () => {
       checks: [{ kind: "tcp", port: 80, path: "/", timeoutMs: 1, intervalMs: 2 }],
       readinessChecks: [],
       startTimeoutMs: 3,
+      logBytesPerSecond: -1,
       internalRoutes: ["a.internal"],
       metricTags: { a: "b" },
       skeleton: "",

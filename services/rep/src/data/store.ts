@@ -19,6 +19,7 @@ const startInfoSchema = z.object({
   checks: z.array(checkSchema),
   readinessChecks: z.array(checkSchema),
   startTimeoutMs: z.number(),
+  logBytesPerSecond: z.number(),
   internalRoutes: z.array(z.string()),
   metricTags: z.record(z.string(), z.string()),
   skeleton: z.string(),

@@ -54,6 +54,36 @@ describe("a container that is being made", () => {
   });
 });
 
+describe("a container whose making cannot be interrupted", () => {
+  it("is destroyed once it is there", async () => {
+    const world = await openWorld({ createMs: { min: 5_000, max: 5_000 } });
+    const create = world.garden.create.bind(world.garden);
+    world.garden.create = (spec) => create(spec, new AbortController().signal);
+    begin(world);
+    await world.clock.advance(1_000);
+    const held = theRow(world);
+    if (held !== undefined) world.bbs.drop(held);
+    await world.clock.advance(1_000);
+    expect(world.rep.registry.size).toBe(1);
+    await world.clock.advance(10_000);
+    expect(world.rep.registry.size).toBe(0);
+    expect(await world.garden.containers()).toEqual([]);
+    await world.stop();
+  });
+});
+
+describe("an app that says too much", () => {
+  it("is cut off at its limit, and told so", async () => {
+    const world = await openWorld();
+    await world.placed("p", { logRateLimit: { bytesPerSecond: 10n } });
+    const lines = world.rep.logs.recent({ processGuid: "p", instanceGuid: "" }).map((line) => Buffer.from(line.line).toString());
+    expect(lines).toContain("app instance exceeded log rate limit (10 bytes/sec)");
+    expect(lines).not.toContain("simulated process app started");
+    expect(lines).toContain("Container became healthy");
+    await world.stop();
+  });
+});
+
 describe("adoption", () => {
   it("goes on with a start that was under way", async () => {
     const world = await openWorld({ readyMs: { min: 3_000, max: 3_000 } });

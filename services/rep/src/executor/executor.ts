@@ -13,6 +13,8 @@ import {
   completed,
   decodeSkeleton,
   type Ending,
+  exceededText,
+  LogLimiter,
   processEnvironment,
   type RunRequest,
   texts,
@@ -280,13 +282,12 @@ export class Executor {
   }
 
   #hostOf(record: ContainerRecord, container: Container, request: RunRequest | undefined): StepHost {
-    const { clock, logs, gracefulShutdownMs, count } = this.#options;
+    const { clock, gracefulShutdownMs, count } = this.#options;
     const netInfo = netInfoOf(container);
     return {
       clock,
       gracefulMs: gracefulShutdownMs,
-      log: (source: string, stream: LogStreamName, line: Uint8Array, atMs?: number) =>
-        logs.append(record.key, record.instanceGuid, source, stream, line, atMs),
+      log: this.#limitedLog(record),
       exceededGraceful: () => count("exited-on-timeout"),
       startProcess: async (id: string, action: RunAction, output: OutputSink): Promise<GardenProcess> => {
         if (request !== undefined) return container.run(processSpec(id, action, netInfo), output);
@@ -294,6 +295,19 @@ export class Executor {
         if (found === undefined) throw new GardenError("process-failed", "the cell was restarted before the process was started");
         return found;
       },
+    };
+  }
+
+  /** What the app says, as much of it as it may; the cell's own lines are not limited. */
+  #limitedLog(record: ContainerRecord): StepHost["log"] {
+    const { clock, logs } = this.#options;
+    const bytesPerSecond = record.startInfo?.logBytesPerSecond ?? -1;
+    const limiter = new LogLimiter(bytesPerSecond);
+    return (source, stream, line, atMs) => {
+      const fate = limiter.take(line.length, atMs ?? clock.nowMs());
+      if (fate === "drop") return;
+      const text = fate === "pass" ? line : Buffer.from(exceededText(bytesPerSecond));
+      logs.append(record.key, record.instanceGuid, source, fate === "pass" ? stream : "stdout", text, atMs);
     };
   }
 

@@ -4,6 +4,7 @@ export * from "./container.js";
 export * from "./environment.js";
 export * from "./harmonize.js";
 export * from "./lines.js";
+export * from "./log-limit.js";
 export * from "./perform.js";
 export { instancesTouched, instanceThatLostItsRow, sameNetInfo } from "./rows.js";
 export * from "./run-request.js";

@@ -25,6 +25,8 @@ export interface StartInfo {
   readonly readinessChecks: readonly Check[];
   /** 0 waits for ever. */
   readonly startTimeoutMs: number;
+  /** Below 0: unlimited. */
+  readonly logBytesPerSecond: number;
   readonly internalRoutes: readonly string[];
   readonly metricTags: Readonly<Record<string, string>>;
   /** The action tree without environment and arguments: enough to find its processes again. Base64 of `models.Action`. */
@@ -184,6 +186,7 @@ export function buildRunRequest(
       checks: checksOf(desired.checkDefinition?.checks),
       readinessChecks: checksOf(desired.checkDefinition?.readinessChecks),
       startTimeoutMs: Number(desired.startTimeoutMs) || desired.deprecatedStartTimeoutS * 1_000,
+      logBytesPerSecond: desired.logRateLimit === undefined ? -1 : Number(desired.logRateLimit.bytesPerSecond),
       internalRoutes: internalRoutesOf(desired.routes?.routes ?? {}),
       metricTags: Object.fromEntries([...tags].map(([name, tag]) => [name, resolveTag(tag, key, instanceGuid)])),
       skeleton: encodeSkeleton(action),
