@@ -1,6 +1,6 @@
 // Images made on the spot from busybox-static with umoci, and pushed with skopeo: for tests and for the demonstration, without a network.
 import { execFile } from "node:child_process";
-import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -75,6 +75,7 @@ const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "
 
 async function makeRoot(root: string, page: string): Promise<void> {
   for (const folder of ["bin", "www", "etc", "tmp", "home/web", "root"]) await mkdir(join(root, folder), { recursive: true });
+  await chmod(join(root, "tmp"), 0o1777);
   await copyFile("/bin/busybox", join(root, "bin", "busybox"));
   await Promise.all(applets.map((applet) => symlink("busybox", join(root, "bin", applet))));
   await writeFile(join(root, "www", "index.html"), page);

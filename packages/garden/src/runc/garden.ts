@@ -1,7 +1,6 @@
 // The real garden: skopeo and umoci for images, overlay and loop-mounted ext4 for roots, CNI and iptables for networks, runc under conmon
 // for processes. Each room does its own part; here they are put together, and taken apart again.
-import { realpathSync } from "node:fs";
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, rmdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import type { Clock, Entropy } from "@muster/shared/clock";
@@ -13,12 +12,21 @@ import { type CachedImage, ImageStore } from "../image/store.js";
 import { CellNetwork, type Connection, networkFault } from "../network/network.js";
 import type { PortRange } from "../network/ports.js";
 import { type Exec, lastWords, makeExec } from "../tools/exec.js";
-import { readIfThere, readJson, writeWhole } from "../tools/files.js";
+import { makeFolder, readIfThere, readJson, writeOpen, writeWhole } from "../tools/files.js";
 import { Turnstile } from "../tools/flight.js";
 import { cgroupFolders } from "./cgroup.js";
 import { type ContainerTools, nofileCeiling, RuncContainer } from "./container.js";
 import { hostsFile, resolvConf } from "./etc.js";
-import { type CellLayout, type ContainerLayout, cellLayout, containerLayout, idBaseOf, machineLock, runRoot } from "./layout.js";
+import {
+  type CellLayout,
+  type ContainerLayout,
+  cellLayout,
+  containerLayout,
+  idBaseOf,
+  machineLock,
+  resolvedHome,
+  runRoot,
+} from "./layout.js";
 import { makeRoot, mountPoints } from "./mounts.js";
 import { asContainerRecord, type ContainerRecord } from "./records.js";
 import { handlePattern, listFolder, Remover } from "./remover.js";
@@ -51,6 +59,8 @@ export interface RuncGarden extends Garden {
 }
 
 const maxPropertiesBytes = 65_536;
+/** It goes into /etc/hosts; the kernel's limit is 64. */
+const hostnamePattern = /^[A-Za-z0-9._-]{1,64}$/;
 /** Each start and end runs a dozen short tools; more of them at once than cores only make all of them, and the rep, late. */
 const parallelStarts = Math.max(3, availableParallelism());
 const parallelDestroys = parallelStarts;
@@ -58,14 +68,6 @@ const parallelDestroys = parallelStarts;
 const defaultCacheBytes = 10_000_000_000;
 /** After SIGKILL a process is gone at once, unless the kernel holds it. */
 const killWaitMs = 5_000;
-
-const resolvedHome = (home: string): string => {
-  try {
-    return realpathSync(home);
-  } catch {
-    return resolve(home);
-  }
-};
 
 /** One container on its way to be: destroy takes it back. */
 interface Creation {
@@ -99,7 +101,7 @@ class RealGarden implements RuncGarden {
     const found = findTools();
     this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
     const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
-    for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await mkdir(folder, { recursive: true, mode: 0o711 });
+    for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await makeFolder(folder, 0o711);
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
     const { images, network, tools, remover } = await this.#assemble(found);
     await Promise.all([images.open(), network.open().catch((error: unknown) => Promise.reject(networkFault(error)))]);
@@ -258,6 +260,7 @@ class RealGarden implements RuncGarden {
   async #make(spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<Container> {
     const { network, tools } = this.#assembled();
     const layout = containerLayout(this.#cell, spec.handle);
+    await makeFolder(layout.dir, 0o711);
     // A part that fails stops the other, and both have ended before anything is taken back.
     const failed = new AbortController();
     const either = AbortSignal.any([signal, failed.signal]);
@@ -283,7 +286,7 @@ class RealGarden implements RuncGarden {
 
   async #makeRoot(layout: ContainerLayout, spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<void> {
     const { rootfs: target, diskMount, dataDir } = layout;
-    await mkdir(layout.bundle, { recursive: true, mode: 0o711 });
+    await makeFolder(layout.bundle, 0o711);
     await makeRoot(
       this.#exec,
       { imageRoot: image.rootDir, target, diskMount, dataDir, diskMb: spec.diskMb, idBase: this.#idBase },
@@ -298,15 +301,15 @@ class RealGarden implements RuncGarden {
     signal: AbortSignal,
   ): Promise<Connection> {
     const { handle, hostname } = spec;
-    await mkdir(layout.etcDir, { recursive: true, mode: 0o711 });
+    await makeFolder(layout.etcDir, 0o711);
     const connection = await network.attach(handle, layout.userns, this.#idBase, spec.ports, signal);
     const [resolv, upstream] = await Promise.all(
       ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"].map((file) => readIfThere(file)),
     );
     await Promise.all([
-      writeFile(join(layout.etcDir, "hosts"), hostsFile(hostname, connection.containerIp), { mode: 0o644 }),
-      writeFile(join(layout.etcDir, "hostname"), `${hostname}\n`, { mode: 0o644 }),
-      writeFile(join(layout.etcDir, "resolv.conf"), resolvConf(resolv ?? "", upstream), { mode: 0o644 }),
+      writeOpen(join(layout.etcDir, "hosts"), hostsFile(hostname, connection.containerIp)),
+      writeOpen(join(layout.etcDir, "hostname"), `${hostname}\n`),
+      writeOpen(join(layout.etcDir, "resolv.conf"), resolvConf(resolv ?? "", upstream)),
     ]);
     return connection;
   }
@@ -379,6 +382,7 @@ class RealGarden implements RuncGarden {
 function checkSpec(spec: ContainerSpec): void {
   if (!handlePattern.test(spec.handle))
     throw new GardenError("tool-failed", `"${spec.handle}" is no handle: A-Z a-z 0-9 _ - only, at most 64`);
+  if (!hostnamePattern.test(spec.hostname)) throw new GardenError("tool-failed", `"${spec.hostname}" is no host name`);
   if (Buffer.byteLength(JSON.stringify(spec.properties)) > maxPropertiesBytes) {
     throw new GardenError(
       "tool-failed",

@@ -1,6 +1,7 @@
 // Where everything of a container is. Mounts and bundles are below /run (0711), so that a container's user namespace can reach them and
 // they go with the machine's boot; images, disk files and logs are in the home.
-import { join } from "node:path";
+import { realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { shortHash } from "../network/plan.js";
 
 export interface CellLayout {
@@ -32,6 +33,16 @@ export interface ContainerLayout {
 export const runRoot = "/run/muster";
 /** Locked while a cell chooses its network. */
 export const machineLock = join(runRoot, "lock");
+
+/** The home without symbolic links, also before it exists: one folder must never have two sets of names. */
+export function resolvedHome(home: string): string {
+  const path = resolve(home);
+  try {
+    return realpathSync(path);
+  } catch {
+    return dirname(path) === path ? path : join(resolvedHome(dirname(path)), basename(path));
+  }
+}
 
 export function cellLayout(home: string, cellId: string): CellLayout {
   const homeRunDir = join(runRoot, shortHash(home));

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
 import { GardenError } from "../garden.js";
 import { type Exec, lastWords, ToolError } from "../tools/exec.js";
+import { makeFolder } from "../tools/files.js";
 
 export interface RootRequest {
   /** The unpacked image. */
@@ -68,7 +69,7 @@ export async function makeRoot(exec: Exec, request: RootRequest, signal: AbortSi
 
 async function makeDisk(exec: Exec, request: RootRequest, signal: AbortSignal): Promise<string> {
   const file = join(request.dataDir, "disk.img");
-  await Promise.all([request.dataDir, request.diskMount].map((folder) => mkdir(folder, { recursive: true, mode: 0o711 })));
+  await Promise.all([request.dataDir, request.diskMount].map((folder) => makeFolder(folder, 0o711)));
   const handle = await open(file, "wx", 0o600);
   try {
     await handle.truncate(Math.max(leastDiskMb, request.diskMb) * 1_048_576);

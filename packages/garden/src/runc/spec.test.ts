@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { readAnswer, runcReason } from "./conmon.js";
 import { hostsFile, resolvConf } from "./etc.js";
-import { cellLayout, containerLayout, idBaseOf } from "./layout.js";
+import { cellLayout, containerLayout, idBaseOf, resolvedHome } from "./layout.js";
 import { leavesTermToKernel } from "./process.js";
 import { asContainerRecord } from "./records.js";
 import { type SeccompProfile, seccompFor } from "./seccomp.js";
@@ -191,6 +191,10 @@ describe("names and records", () => {
     expect(containerLayout(one, "x").dataDir).toBe("/srv/a/cells/cell-1/garden/x/disk");
     expect(idBaseOf("/srv/a")).toBeGreaterThanOrEqual(100_000);
     expect(idBaseOf("/srv/a") + 65_535).toBeLessThan(2 ** 31);
+  });
+  it("are the same by whatever path the home is reached, also before it exists", () => {
+    expect(resolvedHome("/tmp/../tmp/none-such/home")).toBe("/tmp/none-such/home");
+    expect(resolvedHome("/proc/self/cwd/none-such")).toBe(`${globalThis.process.cwd()}/none-such`);
   });
   it("are of this boot and this version, or none", () => {
     const record = {

@@ -1,6 +1,6 @@
 // Small work on files: written whole or not at all, and read inside a container's root without ever leaving it.
 import { constants } from "node:fs";
-import { lstat, mkdir, open, readFile, readlink, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, readFile, readlink, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 export const isMissing = (error: unknown): boolean =>
@@ -20,6 +20,18 @@ export async function writeWhole(file: string, content: string, mode = 0o600): P
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/** A folder with exactly this mode, whatever this process's umask: containers' users must get through some of them. */
+export async function makeFolder(folder: string, mode: number): Promise<void> {
+  await mkdir(folder, { recursive: true, mode });
+  await chmod(folder, mode);
+}
+
+/** A file that everybody may read, whatever this process's umask. */
+export async function writeOpen(file: string, content: string): Promise<void> {
+  await writeFile(file, content, { mode: 0o644 });
+  await chmod(file, 0o644);
 }
 
 /** `undefined` when it is not there. */
