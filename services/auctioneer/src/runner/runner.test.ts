@@ -312,6 +312,18 @@ describe("failures", () => {
     expect(world.failures).toEqual([]);
   });
 
+  it("are told after 2 s although some cell is joining all the time", async () => {
+    await world.start();
+    for (let i = 0; i < 6; i += 1) {
+      world.addCell(`mute-${i}`).mute = true;
+      await advance(10);
+      if (i === 0) world.write(put("desiredLRP", desired()), put("actualLRP", row(0)));
+      await advance(490);
+      if (i === 2) expect(world.failures).toEqual([]);
+    }
+    expect(world.failures).toMatchObject([{ error: "unable to communicate to compatible cells" }]);
+  });
+
   it("of a call are repeated with the next try", async () => {
     world.failureError = new BbsError("Unavailable");
     await world.start();

@@ -55,8 +55,10 @@ const stateLagMs = 2_000;
 const afterFaultMs = 1_000;
 /** What Diego keeps of a placement error. */
 const maxErrorLength = 1_024;
-/** While a cell joins, failures are not final: auctions go on at this pace, for new work and for the rest. */
+/** While a cell joins, failures of new work are not final: auctions go on at this pace. */
 const joiningGapMs = 50;
+/** Work that has waited longer than this fails all the same: some cell may be joining all the time. */
+const joiningPatienceMs = 2_000;
 /** More placements at once are told in one line, unless the level is debug. */
 const maxPlacementsLogged = 100;
 
@@ -192,9 +194,8 @@ export class AuctionRunner {
       return afterFaultMs;
     }
     this.#place(plan, startMs);
-    // A failure counts only when every live cell had a say: one that has just joined may be what the work waits for.
-    const early = plan.failures.length > 0 && this.fleet.joiningUntilMs(startMs) !== undefined;
-    if (!early) this.#fail(plan, startMs);
+    const joining = plan.failures.length > 0 && this.fleet.joiningUntilMs(startMs) !== undefined;
+    const early = this.#fail(plan, startMs, joining);
     const durationMs = clock.elapsedMs() - startMs;
     metrics.auctioned(durationMs, work.length);
     if (this.book.due > 0) this.#look();
@@ -222,14 +223,24 @@ export class AuctionRunner {
     for (const [cellId, works] of byCell) this.fleet.link(cellId)?.hand(works);
   }
 
-  #fail(plan: AuctionPlan, nowMs: number): void {
+  /**
+   * Holds what has no place and tells the BBS. New work stays due while a cell is joining: it may be what the work waits for.
+   * Says whether any does.
+   */
+  #fail(plan: AuctionPlan, nowMs: number, joining: boolean): boolean {
+    let early = false;
     for (const { work, error, explanation } of plan.failures) {
       const entry = this.book.entry(work.key);
       if (entry === undefined) continue;
+      if (joining && nowMs - entry.sinceMs < joiningPatienceMs) {
+        early = true;
+        continue;
+      }
       const verdict: Verdict = { judgedAtMs: this.mirror.nowMs(), error: error.slice(0, maxErrorLength), explanation };
       this.#options.metrics.failed(work.kind);
       this.#write(entry, verdict.error, this.book.failed(entry, verdict, nowMs));
     }
+    return early;
   }
 
   #refused(work: Work, reason: string): void {
