@@ -78,16 +78,16 @@ export class GardenWatch {
   }
 
   /** Every minute: tells of containers the garden lost, and destroys those that nobody knows. */
-  async compareEvery(signal: AbortSignal, registry: () => Registry, onLost: (guid: InstanceGuid) => void): Promise<void> {
+  async compareEvery(signal: AbortSignal, registry: Registry, onLost: (guid: InstanceGuid) => void): Promise<void> {
     const { clock, garden, log } = this.#options;
     while (!signal.aborted) {
       await clock.sleep(compareEveryMs, signal).catch(() => undefined);
       if (signal.aborted) return;
-      const mustBeThere = [...registry().all()].filter((record) => record.state === "created" || record.state === "running");
+      const mustBeThere = [...registry.all()].filter((record) => record.state === "created" || record.state === "running");
       try {
         const present = new Set((await garden.containers()).map((container) => container.handle));
         for (const { instanceGuid } of mustBeThere) if (!present.has(instanceGuid)) onLost(instanceGuid);
-        this.destroyStrays([...present].filter((handle) => registry().get(asInstanceGuid(handle)) === undefined));
+        this.destroyStrays([...present].filter((handle) => registry.get(asInstanceGuid(handle)) === undefined));
       } catch (err) {
         log.warn({ err, retry_ms: compareEveryMs }, "garden could not list its containers");
       }

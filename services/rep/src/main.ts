@@ -20,7 +20,7 @@ import { serveRep } from "./server.js";
 
 const removeFlag = "--remove-everything";
 /** Streams end with their readers; those that do not are cut. */
-const serverGraceMs = 1_000;
+const serverGraceMs = 250;
 
 const dataPath = (config: RepConfig): string => join(config.home, "cells", config.cell_id, "rep");
 

@@ -4,7 +4,8 @@ import { type Container, type Garden, GardenError, type GardenProcess, type Outp
 import type { RunAction } from "@muster/proto/models/actions";
 import type { Clock } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
-import type { ActualLRPNetInfo, InstanceGuid } from "@muster/shared/model";
+import type { InstanceGuid } from "@muster/shared/model";
+import { RecordWriter } from "../data/record-writer.js";
 import type { ContainerStore } from "../data/store.js";
 import type { LogHub, LogStreamName } from "../logs/hub.js";
 import {
@@ -15,12 +16,12 @@ import {
   type Ending,
   exceededText,
   LogLimiter,
-  processEnvironment,
   type RunRequest,
   texts,
 } from "../plan/index.js";
 import type { Registry } from "../registry.js";
 import { awaitStartup, awaitUnhealthy, type HealthOptions, watchReadiness } from "./health.js";
+import { containerSpec, netInfoOf, processSpec } from "./specs.js";
 import { type StepHandle, type StepHost, startStep } from "./steps.js";
 
 export interface ExecutorOptions {
@@ -49,8 +50,6 @@ interface Running {
   ended: Promise<void>;
 }
 
-/** Garden properties of our containers; `owner` is how a container is known to be ours. */
-export const gardenOwner = "muster-rep";
 /** Root of a container's process ids; the tree's paths follow it. */
 const rootProcess = "app";
 const destroyRetryMs = { first: 500, max: 30_000 };
@@ -64,11 +63,11 @@ export class Executor {
   readonly #options: ExecutorOptions;
   readonly #running = new Map<InstanceGuid, Running>();
   readonly #destroying = new Map<InstanceGuid, Promise<void>>();
-  /** Writes of one container's record follow each other. */
-  readonly #writes = new Map<InstanceGuid, Promise<void>>();
+  readonly #records: RecordWriter;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
+    this.#records = new RecordWriter(options.store, options.registry, options.log);
   }
 
   /** Starts a reserved container; its fate is told by the registry. A container that is no longer reserved is left alone. */
@@ -149,7 +148,7 @@ export class Executor {
   /** Leaves containers as they are and stops watching them (rule R5). */
   async detach(): Promise<void> {
     for (const running of this.#running.values()) running.abort.abort();
-    await Promise.all(this.#writes.values());
+    await this.#records.settled();
   }
 
   #track(guid: InstanceGuid, body: (running: Running) => Promise<void>): void {
@@ -351,7 +350,7 @@ export class Executor {
     if (existed) this.#say(record, texts.destroyed(cellId, guid));
     logs.gone(guid);
     registry.remove(guid);
-    await this.#enqueue(guid, () => this.#options.store.delete(guid));
+    await this.#records.drop(guid);
   }
 
   /** A crash is mostly followed by a restart, often on this very cell: taking the old container away meanwhile would make it late. */
@@ -362,23 +361,8 @@ export class Executor {
     while (registry.startingCount > 0 && clock.elapsedMs() < untilMs) await clock.sleep(letPass.againMs);
   }
 
-  /** Writes the container's record as it stands when its turn comes. */
   #save(guid: InstanceGuid): Promise<void> {
-    return this.#enqueue(guid, async () => {
-      const record = this.#options.registry.get(guid);
-      if (record !== undefined) await this.#options.store.put(record);
-    });
-  }
-
-  #enqueue(guid: InstanceGuid, write: () => Promise<void>): Promise<void> {
-    const next = (this.#writes.get(guid) ?? Promise.resolve()).then(write).catch((err: unknown) => {
-      this.#options.log.error({ err, instance_guid: guid }, "a container's record could not be written");
-    });
-    this.#writes.set(guid, next);
-    void next.then(() => {
-      if (this.#writes.get(guid) === next) this.#writes.delete(guid);
-    });
-    return next;
+    return this.#records.save(guid);
   }
 
   #say(record: ContainerRecord, text: string, stream: LogStreamName = "stdout"): void {
@@ -396,44 +380,3 @@ const aborted = (signal: AbortSignal): Promise<undefined> =>
     if (signal.aborted) resolve(undefined);
     signal.addEventListener("abort", () => resolve(undefined), { once: true });
   });
-
-/** Where the container answers, as its row tells it. */
-export function netInfoOf(container: Container): ActualLRPNetInfo {
-  const info = container.info();
-  return {
-    address: info.hostIp,
-    ports: info.ports.map((port) => ({ ...port, containerTlsProxyPort: 0, hostTlsProxyPort: 0 })),
-    instanceAddress: info.containerIp,
-    instanceIpv6Address: "",
-    preferredAddress: "HOST",
-  };
-}
-
-function containerSpec(record: ContainerRecord, request: RunRequest) {
-  return {
-    handle: record.instanceGuid,
-    rootFs: request.rootFs,
-    credentials: request.credentials,
-    memoryMb: record.memoryMb,
-    diskMb: record.diskMb,
-    maxPids: request.maxPids,
-    cpuWeight: request.cpuWeight,
-    ports: request.ports.map((containerPort) => ({ containerPort })),
-    env: request.env,
-    properties: { owner: gardenOwner, process_guid: record.key.processGuid, index: String(record.key.index) },
-    hostname: record.instanceGuid,
-  };
-}
-
-function processSpec(id: string, action: RunAction, netInfo: ActualLRPNetInfo) {
-  const nofile = action.resourceLimits?.optionalNofile;
-  return {
-    id,
-    path: action.path,
-    args: action.args,
-    dir: action.dir,
-    user: action.user,
-    env: processEnvironment(action.env, netInfo),
-    nofile: nofile === undefined ? undefined : Number(nofile.value),
-  };
-}
