@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { OperatorError } from "@muster/shared/errors";
 import { describe, expect, it } from "vitest";
 import { readAnswer, runcReason } from "./conmon.js";
 import { hostsFile, resolvConf } from "./etc.js";
@@ -7,6 +8,7 @@ import { leavesTermToKernel } from "./process.js";
 import { asContainerRecord } from "./records.js";
 import { type SeccompProfile, seccompFor } from "./seccomp.js";
 import { type ContainerFacts, capabilities, containerSpec, cpuShares, mergeEnv, type ProcessFacts, processSpec } from "./spec.js";
+import { findTools } from "./tools.js";
 import { resolveUser } from "./user.js";
 
 const root = { uid: 0, gid: 0, additionalGids: [0], name: "root", home: "/root" };
@@ -218,6 +220,23 @@ describe("names and records", () => {
     ]) {
       expect(asContainerRecord(other, "b")).toBeUndefined();
     }
+  });
+});
+
+describe("a machine without the tools", () => {
+  it("is told every package at once, and the command that installs them", () => {
+    const missing = (() => {
+      try {
+        return findTools("/none-such");
+      } catch (error) {
+        return error as OperatorError;
+      }
+    })();
+    expect(missing).toBeInstanceOf(OperatorError);
+    for (const name of ["conmon", "e2fsprogs", "iproute2", "iptables", "runc", "skopeo", "umoci", "util-linux"]) {
+      expect((missing as OperatorError).message).toContain(name);
+    }
+    expect((missing as OperatorError).hint).toMatch(/^apt-get install -y --no-install-recommends .*runc.*skopeo/);
   });
 });
 

@@ -29,8 +29,8 @@ export interface Tools {
   readonly pluginDir: string;
 }
 
-function find(tool: string): string | undefined {
-  return toolPath()
+function find(tool: string, searchPath: string): string | undefined {
+  return searchPath
     .split(":")
     .filter((folder) => folder !== "")
     .map((folder) => join(folder, tool))
@@ -45,8 +45,10 @@ function find(tool: string): string | undefined {
 }
 
 /** Finds the tools. @throws OperatorError naming every Debian package that is missing and the command that installs them, or missing root. */
-export function findTools(): Tools {
-  const missing = new Set(Object.entries(packages).flatMap(([tool, name]) => (find(tool) === undefined ? [name] : [])));
+export function findTools(searchPath: string = toolPath()): Tools {
+  const missing = new Set(
+    Object.entries(packages).flatMap(([tool, name]) => (find(tool, searchPath) === undefined ? [name] : [])),
+  );
   const pluginDir = pluginDirs.find((folder) => plugins.every((plugin) => existsSync(join(folder, plugin))));
   if (pluginDir === undefined) missing.add("containernetworking-plugins");
   if (!existsSync(seccompFile)) missing.add("golang-github-containers-common");
@@ -61,5 +63,5 @@ export function findTools(): Tools {
     throw new OperatorError("running containers needs root", "run this as root, or with --runtime simulated");
   if (!existsSync("/proc/self/ns/user"))
     throw new OperatorError("this kernel has no user namespaces", "run on a kernel with CONFIG_USER_NS");
-  return { runc: find("runc") ?? "runc", pluginDir: pluginDir ?? "" };
+  return { runc: find("runc", searchPath) ?? "runc", pluginDir: pluginDir ?? "" };
 }
