@@ -19,7 +19,8 @@ const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Where the instances of one process are, by cell and by zone. */
 export interface Ledger {
-  readonly zoneCounts: Int32Array;
+  /** A plain array: there is a ledger for each process, and a typed array costs more to make than its few numbers are worth. */
+  readonly zoneCounts: number[];
   readonly cells: number[];
   readonly counts: number[];
 }
@@ -120,13 +121,13 @@ export class Floor {
   }
 
   emptyLedger(): Ledger {
-    return { zoneCounts: new Int32Array(this.zones), cells: [], counts: [] };
+    return { zoneCounts: new Array<number>(this.zones).fill(0), cells: [], counts: [] };
   }
 
   /** Counts `instances` more of the ledger's process on a cell. */
   count(ledger: Ledger, cell: number, instances: number): void {
     const zone = int(this.#zoneOf, cell);
-    ledger.zoneCounts[zone] = int(ledger.zoneCounts, zone) + instances;
+    ledger.zoneCounts[zone] = (ledger.zoneCounts[zone] ?? 0) + instances;
     const place = ledger.cells.indexOf(cell);
     if (place === -1) {
       ledger.cells.push(cell);
