@@ -22,6 +22,8 @@ export interface Deployment {
   readonly before: readonly AppVersion[];
   readonly wait: boolean;
   readonly onProgress: (text: string) => void;
+  /** Called when it did not start, while what is left of it can still be looked at. */
+  readonly onFailed: (processGuid: string) => Promise<void>;
 }
 
 /**
@@ -53,7 +55,8 @@ export async function deploy(platform: Platform, deployment: Deployment): Promis
   if (deployment.wait || version.instances === 0) await seeThrough(platform, version, deployment);
 }
 
-async function seeThrough(platform: Platform, version: AppVersion, { desired, before, onProgress }: Deployment): Promise<void> {
+async function seeThrough(platform: Platform, version: AppVersion, deployment: Deployment): Promise<void> {
+  const { desired, before, onProgress, onFailed } = deployment;
   const outcome = await waitRunning(platform, {
     processGuid: version.processGuid,
     instances: version.instances,
@@ -66,6 +69,7 @@ async function seeThrough(platform: Platform, version: AppVersion, { desired, be
     await switchOver(platform, version, before);
     return;
   }
+  await onFailed(version.processGuid);
   if (before.length === 0) {
     await annotate(platform, version, { updating_until_ms: 0 });
     throw new WaitedInVainError(

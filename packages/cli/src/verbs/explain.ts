@@ -1,7 +1,9 @@
 // `explain` and `plan`: the auctioneer's verdicts in words.
 import { rootFSOfImage } from "@muster/garden/image-ref";
 import type { CellVerdict } from "@muster/proto/muster/v1/auctioneer";
+import { asEpochMs } from "@muster/shared/model";
 import { unary } from "@muster/shared/rpc";
+import { restartAtMs } from "@muster/shared/rules";
 import { appsDomain } from "../apps/annotation.js";
 import { isDockerEnabled } from "../apps/docker-flag.js";
 import { findApp } from "../apps/records.js";
@@ -99,11 +101,16 @@ export function whyOf(row: ReturnType<typeof instanceShape>, dockerEnabled: bool
     case "CLAIMED":
       return `starting on ${row.cell_id} since ${row.since}`;
     case "CRASHED":
-      return `crashed ${row.crash_count} times, last at ${row.since}: ${row.crash_reason}; it is started again after its back-off`;
+      return `crashed ${row.crash_count} times, last at ${row.since}: ${row.crash_reason}; ${nextTry(row.crash_count, row.since)}`;
     default:
       if (!dockerEnabled) return "stopped, since the feature flag diego_docker is off";
       return row.placement_error === "" ? "waiting for a place" : `has no place: ${row.placement_error}`;
   }
+}
+
+function nextTry(crashCount: number, since: string): string {
+  const atMs = restartAtMs(crashCount, asEpochMs(Date.parse(since)));
+  return atMs === undefined ? "it is not tried again" : `the next try is due at ${new Date(atMs).toISOString()}`;
 }
 
 export interface PlanOptions {

@@ -76,23 +76,33 @@ async function printRecent(
   wanted: (line: LogLine) => boolean,
 ): Promise<void> {
   const { current } = await findApp(platform, name);
+  for (const line of await recentLines(context, platform, current.processGuid)) if (wanted(line)) print(context, line);
+}
+
+/** The kept lines of a process from all cells, oldest first. Cells that do not tell are noted. */
+async function recentLines({ out }: Context, platform: Platform, processGuid: string): Promise<LogLine[]> {
   const lines: LogLine[] = [];
   await Promise.all(
     (await sourcesOf(platform)).map(async (source) => {
       try {
         const bounds = { deadlineMs: recentMs, signal: platform.signal };
-        for await (const line of linesOf(platform, source, current.processGuid, false, bounds))
-          if (wanted(line)) lines.push(line);
+        for await (const line of linesOf(platform, source, processGuid, false, bounds)) lines.push(line);
       } catch (error) {
         platform.signal.throwIfAborted();
-        context.out.note(
-          `muster: ${source.cellId} does not tell its logs: ${error instanceof Error ? error.message : String(error)}`,
-        );
+        out.note(`muster: ${source.cellId} does not tell its logs: ${error instanceof Error ? error.message : String(error)}`);
       }
     }),
   );
-  lines.sort((a, b) => compareTimes(a, b));
-  for (const line of lines) print(context, line);
+  return lines.sort(compareTimes);
+}
+
+/** How much of a failed start's output is worth showing. */
+const lastWords = 12;
+
+/** The last lines of a process that did not start, on stderr. */
+export async function showLastWords(context: Context, platform: Platform, processGuid: string): Promise<void> {
+  for (const line of (await recentLines(context, platform, processGuid)).slice(-lastWords))
+    context.out.note(`  ${formatLogLine(line)}`);
 }
 
 const compareTimes = (a: LogLine, b: LogLine): number => {

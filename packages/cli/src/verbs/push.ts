@@ -16,6 +16,7 @@ import { RefusedError, UsageError } from "../exit.js";
 import { parseAppName } from "../flags.js";
 import { inspectorFor, readReference } from "../image/inspect.js";
 import { showApp } from "./apps.js";
+import { showLastWords } from "./logs.js";
 
 export interface PushOptions extends PushFlags {
   readonly file?: string;
@@ -100,6 +101,7 @@ export async function makeVersion(context: Context, session: Session, wanted: Ne
     before: wanted.existing?.versions ?? [],
     wait: wanted.wait,
     onProgress: (text) => out.progress(text),
+    onFailed: (processGuid) => showLastWords(context, platform, processGuid),
   });
 }
 
@@ -190,6 +192,7 @@ async function changeEnvironment(
     before: existing.versions,
     wait: true,
     onProgress: (text) => out.progress(text),
+    onFailed: (processGuid) => showLastWords(context, session.platform, processGuid),
   });
   await showApp(context, session, name);
 }
