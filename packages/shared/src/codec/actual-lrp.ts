@@ -15,7 +15,7 @@ import {
   lrpStates,
   type Presence,
 } from "../model/index.js";
-import { corrupt, mapToRecord } from "./support.js";
+import { bytesOf, corrupt, mapToRecord } from "./support.js";
 
 const presenceToWire: Record<Presence, wire.ActualLRP_Presence> = { ORDINARY: 0, EVACUATING: 1, SUSPECT: 2 };
 const presenceFromWire: Readonly<Record<number, Presence>> = { 0: "ORDINARY", 1: "EVACUATING", 2: "SUSPECT" };
@@ -130,7 +130,7 @@ export function actualLRPFromWire(message: wire.ActualLRP, stopMarked: boolean):
 }
 
 export const encodeActualLRP = (row: ActualLRP): Uint8Array =>
-  StoredActualLRP.encode({ actualLrp: actualLRPToWire(row), stopMarked: row.stopMarked }).finish();
+  bytesOf(StoredActualLRP, { actualLrp: actualLRPToWire(row), stopMarked: row.stopMarked });
 
 export function decodeActualLRP(bytes: Uint8Array): ActualLRP {
   const stored = StoredActualLRP.decode(bytes);

@@ -13,7 +13,7 @@ import {
   type RunInfo,
   type UpdateStrategy,
 } from "../model/index.js";
-import { mapToRecord, toBuffer } from "./support.js";
+import { bytesOf, mapToRecord, toBuffer } from "./support.js";
 
 const strategyToWire: Record<UpdateStrategy, wire.DesiredLRP_UpdateStrategy> = { ROLLING: 0, RECREATE: 1 };
 const strategyFromWire = (value: number): UpdateStrategy => (value === 1 ? "RECREATE" : "ROLLING");
@@ -68,7 +68,7 @@ export const desiredLRPFromWire = (
 
 /** The message less all that the scheduling record keeps: what gets sealed. */
 export const runInfoBytes = (message: wire.DesiredLRP): Uint8Array =>
-  wire.DesiredLRP.encode({
+  bytesOf(wire.DesiredLRP, {
     ...message,
     domain: "",
     logGuid: "",
@@ -84,7 +84,7 @@ export const runInfoBytes = (message: wire.DesiredLRP): Uint8Array =>
     metricTags: {},
     updateStrategy: 0,
     ports: [...new Set(message.ports)],
-  }).finish();
+  });
 
 /** Diego's whole message again, from the record and the opened run information. */
 export function desiredLRPToWire(record: DesiredLRP, openedRunInfo: Uint8Array): wire.DesiredLRP {
@@ -131,7 +131,7 @@ export const routingInfoToWire = (record: DesiredLRP): wire.DesiredLRP =>
   });
 
 export const encodeDesiredLRP = (record: DesiredLRP): Uint8Array =>
-  StoredDesiredLRP.encode({
+  bytesOf(StoredDesiredLRP, {
     processGuid: record.processGuid,
     domain: record.domain,
     logGuid: record.logGuid,
@@ -148,7 +148,7 @@ export const encodeDesiredLRP = (record: DesiredLRP): Uint8Array =>
     metricTags: metricTagsToWire(record.metricTags),
     updateStrategy: strategyToWire[record.updateStrategy],
     createdAtNs: record.createdAtNs,
-  }).finish();
+  });
 
 export function decodeDesiredLRP(bytes: Uint8Array): DesiredLRP {
   const stored = StoredDesiredLRP.decode(bytes);
@@ -173,7 +173,7 @@ export function decodeDesiredLRP(bytes: Uint8Array): DesiredLRP {
 }
 
 export const encodeRunInfo = (record: RunInfo): Uint8Array =>
-  StoredRunInfo.encode({ processGuid: record.processGuid, sealed: toBuffer(record.sealed) }).finish();
+  bytesOf(StoredRunInfo, { processGuid: record.processGuid, sealed: toBuffer(record.sealed) });
 
 export function decodeRunInfo(bytes: Uint8Array): RunInfo {
   const stored = StoredRunInfo.decode(bytes);

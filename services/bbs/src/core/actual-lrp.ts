@@ -74,9 +74,8 @@ export const startActualLRP =
     const { ORDINARY: row, SUSPECT: suspect, EVACUATING: evacuating } = rowsOf(state, key.processGuid, key.index);
     // The API never rehabilitates a suspect (invariant I26), and an evacuating row's own start says nothing new (rule E1).
     if (sameInstance(suspect?.instanceKey, instanceKey) || sameInstance(evacuating?.instanceKey, instanceKey)) return ok;
-    const refused = new BbsError("ActualLRPCannotBeStarted", undefined, { state: row?.state });
     const started = row === undefined ? insertedRunning(state, request, context) : startedRow(state, row, request, context);
-    if (started === "refused") throw refused;
+    if (started === "refused") throw new BbsError("ActualLRPCannotBeStarted", undefined, { state: row?.state });
     const cleanup = [suspect, evacuating].flatMap((other) => (other === undefined ? [] : [drop("actualLRP", other)]));
     return done(...(started === "unchanged" ? [] : [put("actualLRP", started)]), ...cleanup);
   };
