@@ -60,12 +60,13 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  const home = test.home;
-  await test.garden.removeEverything();
-  const left = await leftovers(home, "cell-1");
-  await test[Symbol.asyncDispose]();
-  await registry.stop();
-  expect(left).toEqual([]);
+  try {
+    await test.garden.removeEverything();
+    expect(await leftovers(test.home, "cell-1")).toEqual([]);
+  } finally {
+    await registry.stop();
+    await test[Symbol.asyncDispose]();
+  }
 });
 
 describe("a container", () => {
