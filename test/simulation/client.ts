@@ -40,9 +40,10 @@ export class SimClient {
     this.process = new SimProcess(stage.clock, "client", "client");
   }
 
-  /** Whether no call is under way. */
+  /** Whether no call is under way, and none is to come that changes anything. */
   get idle(): boolean {
-    return this.#busy.size === 0;
+    const { flags } = this.ledger;
+    return this.#quiet && this.#busy.size === 0 && flags.size === 1 && flags.has(true);
   }
 
   /** From now on it only vouches for its domain, and sees to it that the flag is on. */

@@ -35,6 +35,8 @@ export interface Faults {
   readonly hangGarden: number;
   /** Of a thousand containers: so many cannot be made. */
   readonly failCreate: number;
+  /** Each tick: the active BBS and the store cannot reach each other for up to 20 s; everybody still reaches both. */
+  readonly cutStore: number;
   /** Each commit: its outcome is unknown; it arrived, arrives late or never. */
   readonly storeUnknown: number;
   /** Each commit: the store refuses it for good, and its BBS ends. */
@@ -63,6 +65,7 @@ export const noFaults: Faults = {
   cutManyCells: 0,
   hangGarden: 0,
   failCreate: 0,
+  cutStore: 0,
   storeUnknown: 0,
   storeRefused: 0,
   jumpClock: 0,
@@ -75,9 +78,9 @@ export const manyFaults: Faults = {
   delayMs: 60,
   cutStream: 0.002,
   stallStream: 0.002,
-  crashBbs: 0.001,
-  crashBbsAtCommit: 0.001,
-  freezeBbs: 0.0006,
+  crashBbs: 0.0004,
+  crashBbsAtCommit: 0.003,
+  freezeBbs: 0.0005,
   crashAuctioneer: 0.002,
   crashConverger: 0.002,
   crashRep: 0.004,
@@ -87,6 +90,7 @@ export const manyFaults: Faults = {
   cutManyCells: 0.0004,
   hangGarden: 0.002,
   failCreate: 10,
+  cutStore: 0.0005,
   storeUnknown: 0.02,
   storeRefused: 0.0003,
   jumpClock: 0.001,

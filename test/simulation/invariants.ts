@@ -10,7 +10,7 @@ import {
   sameInstance,
   type Tables,
 } from "@muster/shared/model";
-import { immediateRestarts, isLive, isWanted, maxRestarts, restartAtMs } from "@muster/shared/rules";
+import { domainFresh, immediateRestarts, isLive, isWanted, maxRestarts, restartAtMs } from "@muster/shared/rules";
 
 const where = (row: ActualLRP): string =>
   `${rowKeyOf(row)} (${row.state}, instance ${row.instanceKey?.instanceGuid ?? "none"} on ${row.instanceKey?.cellId ?? "no cell"})`;
@@ -36,6 +36,13 @@ export function rowFaults(key: string, row: ActualLRP): string[] {
   return faults;
 }
 
+/** I31: where an Ordinary row is RUNNING there is no Suspect and no Evacuating row any more. */
+export function besideFaults({ processGuid, index }: ActualLRP, tables: Tables): string[] {
+  const { ORDINARY: row, SUSPECT: suspect, EVACUATING: evacuating } = tables.rows(processGuid, index);
+  if (row?.state !== "RUNNING" || (suspect === undefined && evacuating === undefined)) return [];
+  return [`I31 a row that was left beside a running one: ${where(suspect ?? evacuating ?? row)}`];
+}
+
 /** I5: one instance, one row (an unfinished evacuation aside). */
 export function instanceFaults(tables: Tables): string[] {
   const rows = new Map<string, ActualLRP>();
@@ -54,13 +61,37 @@ export function instanceFaults(tables: Tables): string[] {
 export function changeFaults(change: Change, tables: Tables): string[] {
   if (change.kind !== "actualLRP") return [];
   const { before, after } = change;
-  const faults = after === undefined ? [] : rowFaults(change.key, after);
-  if (before === undefined) return after === undefined ? [] : [...faults, ...suspectFaults(after, tables)];
-  const replaced = before.modificationTag.epoch !== after?.modificationTag.epoch;
-  if (replaced) faults.push(...lostFaults(before, tables));
-  if (after === undefined) return faults;
-  if (replaced) return [...faults, ...newRowFaults(before, after)];
-  return [...faults, ...moveFaults(before, after), ...tagFaults(before, after), ...crashFaults(before, after)];
+  if (after === undefined) return before === undefined ? [] : lostFaults(before, tables);
+  const faults = [...rowFaults(change.key, after), ...wantedFaults(before, after, tables)];
+  if (before === undefined) return [...faults, ...suspectFaults(after, tables)];
+  if (before.modificationTag.epoch !== after.modificationTag.epoch)
+    return [...faults, ...lostFaults(before, tables), ...newRowFaults(before, after)];
+  return [
+    ...faults,
+    ...moveFaults(before, after),
+    ...tagFaults(before, after),
+    ...crashFaults(before, after),
+    ...markFaults(before, after),
+  ];
+}
+
+/** W1, W2: no instance is claimed or started at an index that is not wanted, save where nobody can say what is. */
+function wantedFaults(before: ActualLRP | undefined, after: ActualLRP, tables: Tables): string[] {
+  if (after.presence !== "ORDINARY" || (after.state !== "CLAIMED" && after.state !== "RUNNING")) return [];
+  if (before?.state === after.state && sameInstance(before.instanceKey, after.instanceKey)) return [];
+  if (isWanted(tables, tables.desiredLRP(after.processGuid), after.index)) return [];
+  const inserted = before?.modificationTag.epoch !== after.modificationTag.epoch;
+  // A Suspect that came back brings its own tag; a row that a start inserted has a new one.
+  if (inserted && after.modificationTag.index > 0) return [];
+  if (inserted && !domainFresh(tables, after.domain, epochNsToMs(after.sinceNs))) return [];
+  return [`W1 ${after.state} at an index that is not wanted: ${where(after)}`];
+}
+
+/** S1, S2: a mark goes only with its instance, and its row with both. */
+function markFaults(before: ActualLRP, after: ActualLRP): string[] {
+  if (!before.stopMarked || after.stopMarked) return [];
+  if (after.instanceKey === undefined) return [`S2 a marked row lost its instance and stayed: ${where(before)}`];
+  return sameInstance(before.instanceKey, after.instanceKey) ? [`S2 a stop mark was taken back: ${where(after)}`] : [];
 }
 
 /** A row in the place of another, in one command: only where the old one went (I8). */

@@ -8,7 +8,7 @@ import { LostLeadershipError } from "@muster/shared/lifecycle";
 import { type HeldLock, holdLock } from "@muster/shared/locket-lock";
 import type { Log } from "@muster/shared/log";
 import { Registry } from "@muster/shared/metrics";
-import { type CommitFault, openMemoryStore } from "@muster/store/memory";
+import { type CommitFault, type MemoryFaults, openMemoryStore } from "@muster/store/memory";
 import type { CellSeat } from "./cell.js";
 import type { SimProcess } from "./process.js";
 import { Seat, type Stage } from "./stage.js";
@@ -25,9 +25,21 @@ const plain = { seal: (bytes: Uint8Array): Uint8Array => bytes, open: (bytes: Ui
 const never = new AbortController().signal;
 
 export class BbsSeat extends Seat {
+  #faults: MemoryFaults = {};
+
+  /** Keeps the process in the seat from the store, or lets it have it again. */
+  cutStore(cut: boolean): void {
+    this.#faults.cutOff = cut;
+  }
+
+  protected override expects(line: string): boolean {
+    return line.startsWith("store refuses writes") && line.includes("injected refusal");
+  }
+
   protected async main(process: SimProcess, log: Log): Promise<void> {
     const { stage } = this;
-    const faults = { latencyMs: storeLatencyMs, onCommit: () => this.#commitFault(process) };
+    const faults: MemoryFaults = { latencyMs: storeLatencyMs, onCommit: () => this.#commitFault(process) };
+    this.#faults = faults;
     const store = await openMemoryStore(stage.store, { clock: process.clock, faults });
     const leadership = await store.campaign("bbs", process.name, leadershipTtlMs, process.gone);
     let lose: (cause: BbsError) => void = () => undefined;
