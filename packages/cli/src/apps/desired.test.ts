@@ -11,7 +11,7 @@ const versionGuid = "22222222-2222-4222-8222-222222222222";
 const image: ImageMetadata = {
   digest,
   entrypoint: [],
-  cmd: ["httpd", "-f"],
+  cmd: ["httpd", "-f", "-v"],
   workingDir: "/www",
   user: "alice",
   env: ["FROM_IMAGE=yes"],
@@ -53,7 +53,7 @@ describe("a version", () => {
   it("runs the image's command as the image's user in its folder", () => {
     expect(desired.action?.runAction).toMatchObject({
       path: "httpd",
-      args: ["-f"],
+      args: ["-f", "-v"],
       user: "alice",
       dir: "/www",
       logSource: "APP/PROC/WEB",
