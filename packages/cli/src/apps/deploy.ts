@@ -1,6 +1,6 @@
 // Bringing a version of an app into being, beside the one it replaces, and switching over when it is healthy (rule A1).
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
-import type { Platform } from "../client/platform.js";
+import type { AppCalls } from "../client/platform.js";
 import { RefusedError, WaitedInVainError } from "../exit.js";
 import { type AppAnnotation, formatAnnotation } from "./annotation.js";
 import { annotate, readApps, settle } from "./records.js";
@@ -31,7 +31,7 @@ export interface Deployment {
  * An update that fails is taken back: the old version goes on as before.
  * @throws WaitedInVainError when it did not start; RefusedError when another update is at work.
  */
-export async function deploy(platform: Platform, deployment: Deployment): Promise<void> {
+export async function deploy(platform: AppCalls, deployment: Deployment): Promise<void> {
   const { before, annotation, clusterTimeMs } = deployment;
   if (before.some((version) => isUpdating(version, clusterTimeMs))) {
     throw new RefusedError(
@@ -55,7 +55,7 @@ export async function deploy(platform: Platform, deployment: Deployment): Promis
   if (deployment.wait || version.instances === 0) await seeThrough(platform, version, deployment);
 }
 
-async function seeThrough(platform: Platform, version: AppVersion, deployment: Deployment): Promise<void> {
+async function seeThrough(platform: AppCalls, version: AppVersion, deployment: Deployment): Promise<void> {
   const { desired, before, onProgress, onFailed } = deployment;
   const outcome = await waitRunning(platform, {
     processGuid: version.processGuid,
@@ -85,7 +85,7 @@ async function seeThrough(platform: Platform, version: AppVersion, deployment: D
 }
 
 /** Keeps the claim on the update alive while the wait goes on. */
-function renewer(platform: Platform, version: AppVersion): () => Promise<void> {
+function renewer(platform: AppCalls, version: AppVersion): () => Promise<void> {
   let renewedAtMs = platform.clock.elapsedMs();
   return async () => {
     if (platform.clock.elapsedMs() - renewedAtMs < renewEveryMs) return;
@@ -94,7 +94,7 @@ function renewer(platform: Platform, version: AppVersion): () => Promise<void> {
   };
 }
 
-async function switchOver(platform: Platform, version: AppVersion, before: readonly AppVersion[]): Promise<void> {
+async function switchOver(platform: AppCalls, version: AppVersion, before: readonly AppVersion[]): Promise<void> {
   for (const old of before) await platform.remove(old.processGuid);
   await annotate(platform, version, { replaces: [], updating_until_ms: 0 });
   // Two pushes may have begun in the same instant: rule A1 says which of them stays.

@@ -1,6 +1,6 @@
 // Apps read from the platform and brought in order: every app verb begins here, and so does the supervisor that vouches for them.
 import type { ActualLRP } from "@muster/proto/models/actual_lrp";
-import type { Platform } from "../client/platform.js";
+import type { AppCalls } from "../client/platform.js";
 import { RefusedError } from "../exit.js";
 import { type AppAnnotation, appsDomain, formatAnnotation } from "./annotation.js";
 import { countRunning } from "./shapes.js";
@@ -13,7 +13,7 @@ export interface AppsView {
   readonly clusterTimeMs: number;
 }
 
-export async function readApps(platform: Platform): Promise<AppsView> {
+export async function readApps(platform: AppCalls): Promise<AppsView> {
   const [infos, actual, clusterTimeMs] = await Promise.all([
     platform.schedulingInfos(appsDomain),
     platform.actualLRPs({ domain: appsDomain }),
@@ -35,13 +35,13 @@ const runningIn = (view: AppsView) => {
 };
 
 /** Reads the apps and finishes interrupted updates first (rule A1); what it changed is read again. */
-export async function readSettledApps(platform: Platform): Promise<AppsView> {
+export async function readSettledApps(platform: AppCalls): Promise<AppsView> {
   const view = await readApps(platform);
   return (await settle(platform, view)) ? readApps(platform) : view;
 }
 
 /** Carries rule A1 out; true when it changed anything. Done twice, or by two at once, it does no harm. */
-export async function settle(platform: Platform, view: AppsView): Promise<boolean> {
+export async function settle(platform: AppCalls, view: AppsView): Promise<boolean> {
   const settlements = planSettlements(view.versions, runningIn(view), view.clusterTimeMs);
   for (const { winner, losers } of settlements) {
     for (const loser of losers) await platform.remove(loser.processGuid);
@@ -52,7 +52,7 @@ export async function settle(platform: Platform, view: AppsView): Promise<boolea
 
 /** Changes part of a version's annotation, and its instances where they are given. */
 export async function annotate(
-  platform: Platform,
+  platform: AppCalls,
   version: AppVersion,
   change: Partial<AppAnnotation>,
   instances?: number,
@@ -72,7 +72,7 @@ export interface FoundApp {
 }
 
 /** @throws RefusedError when no app has this name. */
-export async function findApp(platform: Platform, name: string): Promise<FoundApp> {
+export async function findApp(platform: AppCalls, name: string): Promise<FoundApp> {
   const view = await readSettledApps(platform);
   const versions = byName(view.versions).get(name) ?? [];
   const current = currentVersion(versions, view.clusterTimeMs);

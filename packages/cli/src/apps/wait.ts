@@ -1,6 +1,6 @@
 // Waiting for an app to do what was asked, with a bound, telling what is seen on the way.
 import type { ActualLRP } from "@muster/proto/models/actual_lrp";
-import type { Platform } from "../client/platform.js";
+import type { AppCalls } from "../client/platform.js";
 import { countRunning } from "./shapes.js";
 
 /** Often enough that a start of 100 ms shows; a list of one process is cheap. */
@@ -23,7 +23,7 @@ export interface Wait {
 export type WaitOutcome = { readonly ok: true } | { readonly ok: false; readonly why: string };
 
 /** Waits until every wanted instance runs, crashes for good, or the time is over. */
-export async function waitRunning(platform: Platform, wait: Wait): Promise<WaitOutcome> {
+export async function waitRunning(platform: AppCalls, wait: Wait): Promise<WaitOutcome> {
   const deadlineMs = platform.clock.elapsedMs() + wait.timeoutMs;
   let told = "";
   let placedAtMs = platform.clock.elapsedMs();
@@ -46,7 +46,7 @@ export async function waitRunning(platform: Platform, wait: Wait): Promise<WaitO
 }
 
 /** Waits until no row of the process is left. */
-export async function waitGone(platform: Platform, processGuid: string, timeoutMs: number): Promise<boolean> {
+export async function waitGone(platform: AppCalls, processGuid: string, timeoutMs: number): Promise<boolean> {
   const deadlineMs = platform.clock.elapsedMs() + timeoutMs;
   for (;;) {
     if ((await platform.actualLRPs({ processGuid })).length === 0) return true;

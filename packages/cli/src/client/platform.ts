@@ -235,3 +235,9 @@ export class Platform implements Disposable {
     }
   }
 }
+
+/** What apps need of the platform, so that tests can stand in for it. */
+export type AppCalls = Pick<
+  Platform,
+  "clock" | "signal" | "desire" | "update" | "remove" | "actualLRPs" | "schedulingInfos" | "clusterTimeMs"
+>;
