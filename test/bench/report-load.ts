@@ -30,16 +30,27 @@ interface Instance {
   readonly guid: string;
 }
 
-/** Desires `instances` rows, has every session claim its share, then start it. */
+/** Desires `instances` rows, has every session claim its share, then start it. A round that a stalled store broke is done anew. */
 export async function reportItems(address: string, instances: number, world: ReportWorld): Promise<ReportFigures> {
+  for (let round = 1; ; round += 1) {
+    try {
+      return await reportRound(address, `report-${round}`, instances, world);
+    } catch (error) {
+      if (round === 3) throw error;
+      process.stderr.write(`bench bbs: round ${round} of reports broke (${String(error)}), once more\n`);
+    }
+  }
+}
+
+async function reportRound(address: string, name: string, instances: number, world: ReportWorld): Promise<ReportFigures> {
   const all: Instance[] = [];
-  for (let process = 0; all.length < instances; process += 1) {
-    const processGuid = `report-${process}`;
+  for (let number = 0; all.length < instances; number += 1) {
+    const processGuid = `${name}-${number}`;
     await world.desire(processGuid, instancesPerProcess);
     for (let index = 0; index < instancesPerProcess; index += 1)
       all.push({ processGuid, index, guid: `${processGuid}-i${index}` });
   }
-  const cells = await Promise.all(Array.from({ length: sessions }, (_, n) => ReportingCell.open(address, `cell-${n}`)));
+  const cells = await Promise.all(Array.from({ length: sessions }, (_, n) => ReportingCell.open(address, `report-cell-${n}`)));
   const shares = cells.map((_, n) => all.filter((_instance, at) => at % sessions === n));
   const claims = await timed(cells, (cell, n) => cell.report(shares[n] ?? [], () => ({ $case: "claimed", value: {} })));
   const started = {
