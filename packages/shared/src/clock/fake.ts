@@ -1,6 +1,6 @@
 // A clock that moves only when told, and chance that one seed repeats: for tests and the simulator.
 import { asEpochMs } from "../model/ids.js";
-import type { Clock, Entropy } from "./index.js";
+import type { Clock, Entropy } from "./types.js";
 
 interface Timer {
   readonly atMs: number;

@@ -2,7 +2,7 @@
 import { randomInt, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { asEpochMs } from "../model/ids.js";
-import type { Clock, Entropy } from "./index.js";
+import type { Clock, Entropy } from "./types.js";
 
 export const systemClock: Clock = {
   nowMs: () => asEpochMs(Date.now()),

@@ -92,7 +92,7 @@ const cellLost: Judge = (view, { processGuid, index }, time) => {
 
 const evacuatingLost: Judge = (view, { processGuid, index }, time) => {
   const row = view.rows(processGuid, index).EVACUATING;
-  return row?.instanceKey === undefined ? never : lossVerdict(view, row.instanceKey.cellId, time, true);
+  return row?.instanceKey === undefined ? never : lossVerdict(view, row.instanceKey.cellId, time, !row.stopMarked);
 };
 
 const domainExpired: Judge = (view, { name }, time) => {
