@@ -32,10 +32,10 @@ export class Supervisor {
     this.#options = options;
   }
 
-  /** Starts every process. Each finds the others by itself and waits for those it needs. */
-  start(): void {
+  /** Starts the processes of these roles. Each finds the others by itself and waits for those it needs. */
+  start(...roles: readonly ServicePlan["role"][]): void {
     const { home, plans, programOf, clock, onEnd } = this.#options;
-    for (const plan of plans) {
+    for (const plan of plans.filter((each) => roles.includes(each.role))) {
       const spec = {
         name: plan.name,
         program: process.execPath,
@@ -53,6 +53,7 @@ export class Supervisor {
       this.#children.set(plan.name, child);
     }
     this.#record();
+    this.#cancelRotation();
     this.#rotate();
   }
 

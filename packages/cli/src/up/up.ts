@@ -17,7 +17,7 @@ import { emptyHome, type Home, isHome, openHome, sealingKeys } from "./home.js";
 import { awaitLeftovers } from "./leftovers.js";
 import { parseUpOptions, type UpFlags, type UpOptions } from "./options.js";
 import { type PortPlan, planPorts } from "./ports.js";
-import { StartFaults, waitReady } from "./ready.js";
+import { giveBbsHeadStart, StartFaults, waitReady } from "./ready.js";
 import { reportReady } from "./report.js";
 import {
   bbsAddresses,
@@ -105,9 +105,11 @@ async function runPlatform(context: Context, run: Run): Promise<void> {
   let registry: KeptRegistry | undefined;
   try {
     out.progress(`starting ${plans.length} processes …`);
-    supervisor.start();
-    if (run.options.demo) registry = await keepRegistry(run.home, run.ports.registry, clock, context.entropy);
+    supervisor.start("bbs");
     using session = openSession({ ...context, flags: { home: run.home.dir } });
+    await giveBbsHeadStart(session.platform, clock, faults);
+    supervisor.start("auctioneer", "converger", "rep");
+    if (run.options.demo) registry = await keepRegistry(run.home, run.ports.registry, clock, context.entropy);
     await waitReady(plans, session.platform, clock, faults);
     await becomeReady(context, session, run, input, plans, startedAtMs);
     ready = true;
