@@ -105,11 +105,18 @@ const listed = async ({ bbs }: BbsClients): Promise<{ readonly guids: Set<string
 };
 
 describe("two BBS processes on one etcd", () => {
-  it("kill -9 of the active one: the other takes over, and every acknowledged LRP is there", async () => {
+  it.each([
+    { when: "while its store answers", hangMs: 0 },
+    // Whatever was acknowledged without being written cannot have been written now.
+    { when: "while its store hangs", hangMs: 200 },
+  ])("kill -9 of the active one $when: the other takes over, and every acknowledged LRP is there", async ({ hangMs }) => {
     await using pair = await startPair();
     const desirers = Array.from({ length: 8 }, (_, number) => new Desirer(pair.operator, `loop-${number}`));
     await eventually("the loops are under way", () => desirers.every((one) => one.acknowledged.length > 20) || undefined);
+    if (hangMs > 0) home.faults.hang();
+    await new Promise((resolve) => setTimeout(resolve, hangMs));
     pair.active.kill("SIGKILL");
+    home.faults.goOn();
     const before = desirers.map((one) => one.acknowledged.length);
     await eventually(
       "the loops go on at the other",

@@ -91,6 +91,36 @@ export function describeWatch(subject: () => Subject): void {
       }
     });
 
+    it("begun in the middle of writes, goes on exactly where its snapshot ends", async () => {
+      const guids = Array.from({ length: 8 }, () => fresh("busy"));
+      for (const guid of guids) await desire(controller(), desired(guid, { annotation: "0" }));
+      let stopped = false;
+      const writing = Promise.all(
+        guids.map(async (guid) => {
+          for (let number = 1; !stopped; number += 1) await annotate(guid, String(number));
+        }),
+      );
+      try {
+        for (let watches = 0; watches < 12; watches += 1) {
+          const seen = new Map(guids.map((guid): [string, number[]] => [guid, []]));
+          let commits = 0;
+          await follow(operator(), { kinds: [RecordKind.RECORD_KIND_DESIRED_LRP] }, (message) => {
+            const changes = message.$case === "snapshot" || message.$case === "commit" ? message.value.changes : [];
+            for (const { record } of changes) {
+              const { annotation, processGuid } = decodeRecord("desiredLRP", record ?? Buffer.alloc(0));
+              seen.get(processGuid)?.push(Number(annotation));
+            }
+            if (message.$case === "commit") commits += 1;
+            return commits === 4;
+          });
+          for (const [guid, numbers] of seen) expect(numbers, guid).toEqual(numbers.map((_, at) => (numbers[0] ?? 0) + at));
+        }
+      } finally {
+        stopped = true;
+        await writing;
+      }
+    });
+
     it("a mirror is what the BBS lists", async () => {
       const stop = new AbortController();
       const { watch } = operator();
