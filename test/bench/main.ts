@@ -1,18 +1,21 @@
-// `pnpm bench store|bbs|auction`: measures, and prints one JSON document and nothing else on stdout.
+// `pnpm bench store|bbs|auction|garden`: measures, and prints one JSON document and nothing else on stdout.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { auctionBenchDefaults, benchAuction } from "./auction.js";
 import { bbsBenchDefaults, benchBbs } from "./bbs.js";
+import { benchGarden } from "./garden.js";
 import { benchStore } from "./store.js";
 
 const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--profile DIR]
        pnpm bench auction [--size INSTANCES]
+       pnpm bench garden
 
 store     commits of 1, 16 and 127 puts on each driver, or on the one named; --size  bytes of each value
 bbs       unary calls beside a bare echo, reported items, lists, and core with journal alone; both stores unless one is named.
           --size  unary calls of each kind (${bbsBenchDefaults.calls}); twice as many items are reported
           --profile  the service writes its CPU profile into this folder
+garden    a cached image from create to process started, beside a bare \`runc run\`; as root
 auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
 `;
 
@@ -50,6 +53,8 @@ async function run(): Promise<object> {
         ...(size === undefined ? {} : { calls: size, reported: size * 2 }),
         profileDir: values.profile,
       });
+    case "garden":
+      return benchGarden();
     case "auction":
       return benchAuction(size === undefined ? {} : { instances: [size] });
     default:

@@ -1,3 +1,4 @@
+// The rep's settings: defaults, bounds, and what is refused together.
 import { parseConfig } from "@muster/shared/config";
 import { expect, it } from "vitest";
 import { repConfigSchema } from "./config.js";

@@ -1,3 +1,4 @@
+// When a garden counts as unhealthy, and as healthy again.
 import { GardenError } from "@muster/garden";
 import { openSimulatedGarden } from "@muster/garden/simulated";
 import { fakeClock, seededEntropy } from "@muster/shared/clock";

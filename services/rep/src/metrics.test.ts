@@ -1,3 +1,4 @@
+// The rep's metrics show what the cell does.
 import { Registry } from "@muster/shared/metrics";
 import { expect, it } from "vitest";
 import { repMetrics } from "./metrics.js";

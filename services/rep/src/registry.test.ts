@@ -1,3 +1,4 @@
+// The registry of containers and the capacity they hold.
 import { asInstanceGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";
 import { Registry } from "./registry.js";

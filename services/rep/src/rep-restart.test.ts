@@ -1,3 +1,4 @@
+// A restarted rep: adoption, and what it reports of what it finds.
 import { ContainerState } from "@muster/proto/muster/v1/report";
 import { asInstanceGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";

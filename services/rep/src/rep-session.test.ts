@@ -1,3 +1,4 @@
+// The rep through lost sessions and silent BBSs.
 import { ContainerState } from "@muster/proto/muster/v1/report";
 import { BbsError } from "@muster/shared/errors";
 import { describe, expect, it } from "vitest";

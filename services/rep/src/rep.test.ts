@@ -1,3 +1,4 @@
+// One cell against a scripted BBS: claims, starts, stops, crashes.
 import { asInstanceGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";
 import { cellId, desiredLRP, heldBy, openWorld, row, type World, work } from "./testing/world.js";

@@ -1,3 +1,4 @@
+// The rep's gRPC interface over mutual TLS: roles, state, logs.
 import { RepServiceClient } from "@muster/proto/muster/v1/rep";
 import { systemClock } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";

@@ -1,3 +1,4 @@
+// The BBS contract on a real etcd.
 import { afterAll, beforeAll } from "vitest";
 import { etcdHome } from "../../support/bbs.js";
 import { type EtcdCluster, startEtcd } from "../../support/etcd.js";

@@ -1,3 +1,4 @@
+// The BBS contract on LMDB.
 import { lmdbHome } from "../../support/bbs.js";
 import { describeBbsContract } from "./contract.js";
 

@@ -1,3 +1,4 @@
+// Which cached images go when the cache is over its bound.
 import { describe, expect, it } from "vitest";
 import { type CacheEntry, graceMs, planEviction } from "./eviction.js";
 

@@ -1,3 +1,4 @@
+// What is read from manifests and configs, and which images are refused with which words.
 import { describe, expect, it } from "vitest";
 import { ToolError } from "../tools/exec.js";
 import { imageError } from "./errors.js";

@@ -1,3 +1,4 @@
+// Image references as people type them, and the rootfs URLs they become.
 import { describe, expect, it } from "vitest";
 import { displayImage, parseImage, parseRootFS, pinRootFS, registryOf, rootFSOfImage, skopeoReference } from "./reference.js";
 

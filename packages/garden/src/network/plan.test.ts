@@ -1,3 +1,4 @@
+// Names, addresses and rules of a cell's network, from its home alone.
 import { describe, expect, it } from "vitest";
 import { bridgeConfig } from "./cni.js";
 import { parseListening } from "./network.js";

@@ -1,3 +1,4 @@
+// Following a process's log file: across rotation, partial lines and a restart of the reader.
 import { appendFile, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

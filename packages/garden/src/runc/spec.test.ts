@@ -1,3 +1,4 @@
+// The OCI runtime spec of a container: namespaces, limits, capabilities, mounts.
 import { readFileSync } from "node:fs";
 import { OperatorError } from "@muster/shared/errors";
 import { describe, expect, it } from "vitest";

@@ -1,3 +1,4 @@
+// The simulated garden keeps the promises of the interface, deterministically.
 import { fakeClock, seededEntropy } from "@muster/shared/clock";
 import { describe, expect, it } from "vitest";
 import type { ContainerSpec, ProcessSpec } from "../garden.js";

@@ -1,3 +1,4 @@
+// Finding the tools, running them within bounds, and the locks between cells.
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// The cell's data folder: owner, evacuating mark, one user at a time.
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

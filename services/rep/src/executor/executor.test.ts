@@ -1,3 +1,4 @@
+// One container's way through the executor, from run request to its end.
 import { asInstanceGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";
 import { containerRecord } from "../testing/records.js";

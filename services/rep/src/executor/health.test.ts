@@ -1,3 +1,4 @@
+// Start-up probes, liveness and readiness on the fake clock.
 import { fakeClock } from "@muster/shared/clock";
 import { describe, expect, it } from "vitest";
 import type { Check } from "../plan/index.js";

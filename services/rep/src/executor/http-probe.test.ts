@@ -1,3 +1,4 @@
+// The HTTP probe against a real server: status, time-out, refusal.
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { systemClock } from "@muster/shared/clock";

@@ -1,3 +1,4 @@
+// The step tree: what each action makes of success, failure and cancelling.
 import type { GardenProcess, OutputSink, ProcessExit } from "@muster/garden";
 import { Action } from "@muster/proto/models/actions";
 import { fakeClock } from "@muster/shared/clock";

@@ -1,3 +1,4 @@
+// Log rings and their followers: bounds, order, slow followers.
 import { fakeClock } from "@muster/shared/clock";
 import { asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";

@@ -1,3 +1,4 @@
+// The container state machine: every move, allowed or not.
 import { describe, expect, it } from "vitest";
 import { containerRecord } from "../testing/records.js";
 import { boundReason, completed, containerMoves, containerStates, isStarting, mayBecome } from "./container.js";

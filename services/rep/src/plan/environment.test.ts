@@ -1,3 +1,4 @@
+// The environment of a process, layer over layer.
 import { asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";
 import { netInfo } from "../testing/records.js";

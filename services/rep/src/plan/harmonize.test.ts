@@ -1,3 +1,4 @@
+// What is reported and stopped, for every combination of container, rows and answers.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { containerRecord, netInfo } from "../testing/records.js";

@@ -1,3 +1,4 @@
+// Cutting output into log lines.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LineSplitter, maxLineBytes, utf8Cut } from "./lines.js";

@@ -1,3 +1,4 @@
+// The log rate limit of an app.
 import { describe, expect, it } from "vitest";
 import { LogLimiter } from "./log-limit.js";
 

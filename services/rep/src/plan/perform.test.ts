@@ -1,3 +1,4 @@
+// Admission of work: what fits, what is refused and why.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Admission, instanceGuidOf, type LRPAsk, planPerform } from "./perform.js";

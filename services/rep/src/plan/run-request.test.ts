@@ -1,3 +1,4 @@
+// From a DesiredLRP to what the executor runs, or to the fault that refuses it.
 import { Action } from "@muster/proto/models/actions";
 import { asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";

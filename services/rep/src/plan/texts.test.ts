@@ -1,3 +1,4 @@
+// The words that apps' users see.
 import { describe, expect, it } from "vitest";
 import { durationText, exitText, texts } from "./texts.js";
 

@@ -1,3 +1,4 @@
+// The report session: hello, inventory, batches, heartbeats, reconnects.
 import type { ContainerReport, ReportItem, ReportReply, ReportRequest, ReportResponse } from "@muster/proto/muster/v1/report";
 import { fakeClock, seededEntropy } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
