@@ -118,7 +118,7 @@ export class CellSeat extends Seat {
     const garden = openSimulatedGarden({
       clock,
       entropy: dice.stream(`garden ${this.name} ${this.#gardens}`),
-      capacity: { memoryMb: 2_048, diskMb: 4_096, containers: 30 },
+      capacity: { memoryMb: 2_048, diskMb: 4_096, containers: 60 },
       hostAddress: `10.0.0.${this.number}`,
       portRange: { first: 61_001, last: 61_400 },
       behaviour: (spec) =>

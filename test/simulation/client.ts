@@ -12,13 +12,17 @@ export const unplaceable = "p-nowhere";
 /** Its one instance dies a few seconds after each start, for ever. */
 export const crashing = "p-crashing";
 
-const mostInstances = 5;
+/** Wants more instances than one command writes rows (rule S4). */
+const many = "p-many";
+const mostInstances = { [many]: 130, others: 5 };
 const domainTtlSeconds = 60;
 const domainEveryMs = 15_000;
 const longestOffMs = 15_000;
 
 export interface ClientOptions {
   readonly processes: number;
+  /** Whether one more process wants more than a hundred instances. */
+  readonly many: boolean;
   /** Chance of one thing to do at each tick. */
   readonly busy: number;
 }
@@ -49,6 +53,7 @@ export class SimClient {
   /** From now on it only vouches for its domain, and sees to it that the flag is on. */
   quieten(): void {
     this.#quiet = true;
+    this.#domainAtMs = 0;
   }
 
   /** Does what the script has for this tick. */
@@ -70,8 +75,10 @@ export class SimClient {
   }
 
   #anyProcess(): string {
-    const n = this.#stage.dice.stream("process").below(this.#options.processes + 1);
-    return n === this.#options.processes ? unplaceable : `p-${n}`;
+    const { processes, many: withMany } = this.#options;
+    const n = this.#stage.dice.stream("process").below(processes + 1);
+    if (withMany && n === 0) return many;
+    return n === processes ? unplaceable : `p-${n}`;
   }
 
   /** Without a word from us the domain goes stale, now and then on purpose. */
@@ -106,11 +113,12 @@ export class SimClient {
     const { dice } = this.#stage;
     const wishes = [...this.ledger.possible(processGuid)];
     const drawn = dice.stream("change").below(100);
-    const instances = dice.stream("instances").below(mostInstances + 1);
+    const most = processGuid === many ? mostInstances[many] : mostInstances.others;
+    const instances = dice.stream("instances").below(most + 1);
     if (wishes.includes(absent)) this.#ask(processGuid, { do: "desire", instances });
     else if (drawn < 50) this.#ask(processGuid, { do: "scale", instances });
     else if (drawn < 70) this.#ask(processGuid, { do: "remove" });
-    else this.#retire(processGuid, dice.stream("index").below(mostInstances));
+    else this.#retire(processGuid, dice.stream("index").below(most));
   }
 
   #ask(processGuid: string, ask: Ask): void {

@@ -15,6 +15,7 @@ export const eventKinds = [
   "suspect went",
   "cell lost",
   "cell returned",
+  "continuation",
 ] as const;
 export type EventKind = (typeof eventKinds)[number];
 
@@ -29,6 +30,7 @@ export class Events {
       if (change.before.lostAtMs === undefined && change.after.lostAtMs !== undefined) this.#count("cell lost");
       if (change.before.lostAtMs !== undefined && change.after.lostAtMs === undefined) this.#count("cell returned");
     }
+    if (change.kind === "continuation" && change.before === undefined) this.#count("continuation");
     if (change.kind === "actualLRP") this.#row(change.before, change.after);
   }
 

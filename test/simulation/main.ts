@@ -24,6 +24,7 @@ const faults: Record<string, number> = {};
 const events: Record<string, number> = {};
 const client: Record<string, number> = {};
 let longestDoubleMs = 0;
+const healedMs: number[] = [];
 let simulatedMs = 0;
 let commits = 0;
 const first = Number(values.from);
@@ -35,6 +36,7 @@ for (let seed = first; seed < first + seeds; seed += 1) {
   add(events, report.events);
   add(client, report.client);
   longestDoubleMs = Math.max(longestDoubleMs, report.longestDoubleMs);
+  if (report.ok) healedMs.push(report.healedMs);
   simulatedMs += report.simulatedMs;
   commits += Number(report.commits);
   if (report.ok) continue;
@@ -42,12 +44,16 @@ for (let seed = first; seed < first + seeds; seed += 1) {
   process.stderr.write(`seed ${seed} failed\n`);
 }
 const seconds = (ms: number): number => Math.round(ms / 1_000);
+healedMs.sort((a, b) => a - b);
+const quantile = (share: number): number | undefined =>
+  healedMs[Math.min(healedMs.length - 1, Math.floor(share * healedMs.length))];
 const summary = {
   seeds,
   from: first,
   failed,
   faults,
   events,
+  healed_ms: { median: quantile(0.5), p90: quantile(0.9), most: quantile(1) },
   longest_double_ms: longestDoubleMs,
   client,
   commits,

@@ -4,7 +4,7 @@ import { eventKinds } from "./events.js";
 import { manyFaults } from "./faults.js";
 import { type RunReport, simulate } from "./scenario.js";
 
-const seeds = 48;
+const seeds = 56;
 const first = Number(process.env.SIM_SEED ?? 1);
 const count = process.env.SIM_SEED === undefined ? seeds : 1;
 const echo = process.env.SIM_ECHO === undefined ? {} : { echo: (line: string) => process.stderr.write(`${line}\n`) };

@@ -2,7 +2,7 @@
 import type { Entropy, FakeClock } from "@muster/shared/clock";
 import { isBbsError, OperatorError } from "@muster/shared/errors";
 import { LostLeadershipError } from "@muster/shared/lifecycle";
-import type { Log } from "@muster/shared/log";
+import { type Log, silentLog } from "@muster/shared/log";
 import type { MemoryStore } from "@muster/store/memory";
 import type { BbsDoor } from "./bbs-door.js";
 import type { FaultDice } from "./faults.js";
@@ -24,6 +24,8 @@ export interface Stage {
   /** A service's log line: for people who replay a seed, never part of what a run does. */
   readonly heard: (line: string) => void;
 }
+
+const silent = silentLog();
 
 /** Before a supervisor starts a dead service again. */
 const restartMs = { least: 300, most: 3_000 };
@@ -116,9 +118,8 @@ export abstract class Seat {
       else stage.heard(`${process.name} ${level}: ${line}`);
     };
     const at = (level: string) => (fields: unknown, message?: unknown) => said(level, fields, message);
-    const ignored = (): void => undefined;
-    const log = { level: "debug", trace: ignored, debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
-    return { ...log, fatal: at("error"), child: () => this.#log(process) } as unknown as Log;
+    const heard = { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error"), fatal: at("error") };
+    return Object.assign(Object.create(silent) as Log, heard, { child: () => this.#log(process), isLevelEnabled: () => true });
   }
 }
 

@@ -27,6 +27,8 @@ export interface WorldOptions {
   readonly cells: number;
   readonly faults?: Partial<Faults>;
   readonly processes?: number;
+  /** Whether one process wants more than a hundred instances. */
+  readonly many?: boolean;
   /** Chance of one change by the client at each tick. */
   readonly busy?: number;
   /** For people: every line of the trace, and every log line, as it comes. */
@@ -67,7 +69,7 @@ export class SimWorld {
   ticks = 0;
 
   constructor(options: WorldOptions) {
-    const { seed, cells, faults = {}, processes = 6, busy = 0.08, echo } = options;
+    const { seed, cells, faults = {}, processes = 6, many = false, busy = 0.08, echo } = options;
     this.#seed = seed;
     this.clock = fakeClock();
     this.dice = new FaultDice(`seed ${seed}`, { ...noFaults, ...faults });
@@ -99,7 +101,7 @@ export class SimWorld {
     this.bbss = [1, 2].map((number) => new BbsSeat(stage, `bbs-${number}`, `bbs-${number}`));
     this.convergers = [1, 2].map((number) => new ConvergerSeat(stage, `converger-${number}`, `converger-${number}`));
     this.auctioneers = [1, 2].map((number) => new AuctioneerSeat(stage, `auctioneer-${number}`, this.cells));
-    this.client = new SimClient(stage, { processes, busy });
+    this.client = new SimClient(stage, { processes, many, busy });
     for (const seat of this.seats) seat.start();
   }
 
@@ -122,12 +124,16 @@ export class SimWorld {
 
   /**
    * Runs until what is wanted is there and nothing else is, and then sees to it that nothing moves any more for a whole cycle of the
-   * converger. @throws SimulationFailure when that takes longer than `withinMs`.
+   * converger. Returns how long it took until then. @throws SimulationFailure when that takes longer than `withinMs`.
    */
-  async settle(withinMs: number): Promise<void> {
-    for (let leftMs = withinMs, seconds = 0; seconds < 3; leftMs -= 1_000) {
-      seconds = this.#settled() ? seconds + 1 : 0;
-      if (leftMs <= 0 && seconds === 0) {
+  async settle(withinMs: number): Promise<number> {
+    const startMs = this.clock.elapsedMs();
+    let healedMs = 0;
+    for (let seconds = 0; seconds < 3; ) {
+      const goneMs = this.clock.elapsedMs() - startMs;
+      if (!this.#settled()) seconds = 0;
+      else if (seconds++ === 0) healedMs = goneMs;
+      if (goneMs >= withinMs && seconds === 0) {
         this.#judge(this.unmet().map((what) => `not so after ${withinMs / 1_000} s without faults: ${what}`));
         this.#stopIfWrong();
       }
@@ -141,6 +147,7 @@ export class SimWorld {
     await this.run({ ticks: quietMs / tickMs });
     this.#judge(this.unmet().map((what) => `it was settled, and then: ${what}`));
     this.#stopIfWrong();
+    return healedMs;
   }
 
   #settled(): boolean {
