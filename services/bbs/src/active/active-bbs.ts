@@ -15,9 +15,16 @@ import type { WatchSource } from "../feed/watch.js";
 import { Journal, type JournalMetrics } from "../journal/journal.js";
 import { Leases, sweepMs } from "../session/leases.js";
 import { inventoryDueMs, ReportSession, type SessionEnd, type SessionHost } from "../session/report-session.js";
+import { Room } from "../session/room.js";
 
 /** Version of the stored records; a store of a newer one is not touched. */
 export const schemaVersion = 1;
+
+/**
+ * So many reported items are in the journal at once, over all cells: some eight commits, enough to keep the store busy, while
+ * deciding them stays within a tick of 20 ms and leaves the journal's queue to other callers.
+ */
+const reportRoom = 1_000;
 
 export interface ActiveOptions {
   readonly store: StoreDriver;
@@ -41,6 +48,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
   readonly feed: Feed;
   readonly leases: Leases;
   readonly snapshots = { count: 0 };
+  readonly room = new Room(reportRoom);
   readonly graceMs: number;
   readonly #options: ActiveOptions;
   readonly #sessions = new Map<CellId, ReportSession>();

@@ -18,11 +18,14 @@ import type { Command, CoreState } from "../core/decision.js";
 import { decideInventoryKey, type InventoryContainer } from "../core/inventory.js";
 import type { Journal } from "../journal/journal.js";
 import type { Leases } from "./leases.js";
+import type { Room } from "./room.js";
 
 export interface SessionHost {
   readonly journal: Journal;
   readonly leases: Leases;
   readonly log: Log;
+  /** Shared by all sessions: what they report is decided within it. */
+  readonly room: Room;
   /** Makes this the cell's one session: the older one is cut before its queue is decided. */
   adopt(cellId: CellId, session: ReportSession): void;
 }
@@ -30,6 +33,8 @@ export interface SessionHost {
 /** Bounds: what a session may have undecided, and how much an inventory may hold. */
 const maxUnanswered = 4_000;
 const maxInventory = 20_000;
+/** So many keys of an inventory are decided in one tick. */
+const inventorySlice = 100;
 /** C4: an inventory that has not come by then costs the cell its presence. */
 export const inventoryDueMs = 60_000;
 
@@ -48,6 +53,8 @@ export class ReportSession {
   #unanswered = 0;
   #inventory: ContainerReport[] = [];
   #inventoryDone = false;
+  /** The inventory being decided: what the rep reports after it is decided after it. */
+  #deciding: Promise<void> = Promise.resolve();
   #evacuating = false;
   #presence: ReturnType<typeof cellPresenceFromWire> | undefined;
 
@@ -171,20 +178,33 @@ export class ReportSession {
       throw new BbsError("ResourceExhausted", "the inventory is too large");
     this.#inventory.push(...part.containers);
     if (!part.last || this.#cellId === undefined) return;
-    const cellId = this.#cellId;
-    const { journal } = this.#host;
     const containers = this.#inventory;
     this.#inventory = [];
-    const keys = await journal.read((state) => inventoryKeys(state, cellId, containers));
-    await Promise.all([...keys.values()].map((key) => journal.submit(decideInventoryKey(key))));
+    this.#deciding = this.#decideInventory(this.#cellId, containers);
+    await this.#deciding;
+    if (this.#ended) return;
     this.#inventoryDone = true;
-    if (!this.#ended) this.#send({ message: { $case: "inventoryDecided", value: {} } });
+    this.#send({ message: { $case: "inventoryDecided", value: {} } });
   }
 
-  /** All items are decided in this tick, in order; the replies go out together once committed. */
+  async #decideInventory(cellId: CellId, containers: readonly ContainerReport[]): Promise<void> {
+    const { journal, room } = this.#host;
+    const read = (): Promise<Map<string, Keyed>> => journal.read((state) => inventoryKeys(state, cellId, containers));
+    const keys = [...(await room.within(inventorySlice, read)).values()];
+    for (let at = 0; at < keys.length && !this.#ended; at += inventorySlice) {
+      const slice = keys.slice(at, at + inventorySlice);
+      await room.within(slice.length, () => Promise.all(slice.map((key) => journal.submit(decideInventoryKey(key)))));
+    }
+  }
+
+  /** All items are decided in one tick, in order; the replies go out together once committed. */
   async #batch(items: readonly ReportItem[]): Promise<void> {
     this.#unanswered += items.length;
-    const replies = await Promise.all(items.map((item) => this.#decide(item)));
+    await this.#deciding;
+    const replies = await this.#host.room.within(
+      items.length,
+      async (): Promise<(ReportReply | undefined)[]> => (this.#ended ? [] : Promise.all(items.map((item) => this.#decide(item)))),
+    );
     this.#unanswered -= items.length;
     if (this.#ended) return;
     // Of what nobody can say whether it happened, nothing is said: the rep keeps it and reports again.
