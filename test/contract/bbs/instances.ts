@@ -186,6 +186,20 @@ export function describeInstances(subject: () => Subject): void {
       expect(await statesOf(controller, guid)).toEqual(["UNCLAIMED"]);
     });
 
+    it("what comes right behind an inventory is decided after it", async () => {
+      const guid = await newLRP();
+      const { cell1, controller } = as();
+      await claim(cell1, guid, 0, instance("a"));
+      using rep = new Rep(cell1, "cell-1");
+      rep.hello(30_000);
+      await rep.next("welcome");
+      rep.send({ $case: "inventory", value: { containers: [], last: true } });
+      // The inventory gives the first instance back; the second is claimed after it and stays.
+      const replies = await rep.report(item(guid, 0, instance("a"), removed), item(guid, 0, instance("b"), claimed));
+      expect(replies.map((reply) => reply.errorType)).toEqual(["ResourceNotFound", ""]);
+      expect((await rowsOf(controller, guid))[0]).toMatchObject({ state: "CLAIMED", actualLrpInstanceKey: instance("b") });
+    });
+
     it("before its hello a session is told nothing but no", async () => {
       using rep = new Rep(as().cell1, "cell-1");
       rep.send({ $case: "heartbeat", value: { number: 1n, presence: undefined, evacuating: undefined } });
