@@ -66,8 +66,11 @@ export class OwnCalls {
     if (ttlInSeconds < 1n || ttlInSeconds > maxLockTtlSeconds)
       throw new BbsError("InvalidRequest", "Invalid field: ttl_in_seconds");
     const lock: Lock = { ...ask, ttlMs: Number(ttlInSeconds) * 1000 };
-    await this.#active.journal.submit(takeLock(lock));
-    this.#active.leases.renew({ kind: "lock", ...lock });
+    const { journal, leases } = this.#active;
+    // A renewal counts on receipt: while it waits for its confirmation, the lock must not expire under a holder that did its part.
+    if (leases.holds("lock", lock.key, lock.owner)) leases.renew({ kind: "lock", ...lock });
+    await journal.submit(takeLock(lock));
+    leases.renew({ kind: "lock", ...lock });
   }
 
   async release(resource: Resource | undefined): Promise<void> {
