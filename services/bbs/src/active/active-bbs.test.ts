@@ -10,6 +10,7 @@ import { Mirror } from "@muster/shared/mirror";
 import { asCellId, asProcessGuid } from "@muster/shared/model";
 import { type MemoryFaults, type MemoryStore, memoryStore, openMemoryStore } from "@muster/store/memory";
 import { afterEach, describe, expect, it } from "vitest";
+import { OwnCalls } from "../api/own-calls.js";
 import { desireLRP, removeDesiredLRP } from "../core/desired-lrp.js";
 import { watch } from "../feed/watch.js";
 import { ActiveBbs } from "./active-bbs.js";
@@ -179,6 +180,29 @@ describe("replies", () => {
     expect(second.active.journal.nowMs()).toBeGreaterThanOrEqual(before);
     await clock.advance(1_000);
     expect(await second.active.journal.read((state) => state.tables.actualLRPs.size)).toBe(1_000);
+  });
+});
+
+describe("locks and presences", () => {
+  it("one whose taker never heard that he has it expires all the same", async () => {
+    const clock = fakeClock();
+    const faults: MemoryFaults = {};
+    const { active } = await lead(memoryStore(clock), clock, faults);
+    const own = new OwnCalls(active);
+    const ask = (owner: string) => outcome(own.lock({ key: "auctioneer", owner, value: "", type: "lock", typeCode: 1 }, 10n));
+    faults.onCommit = () => ({ kind: "unknown", arrives: "never" });
+    const dead = ask("dead");
+    await clock.advance(1_100);
+    expect(await dead).toBe("OutcomeUnknown");
+    delete faults.onCommit;
+    await clock.advance(1_000);
+    const early = ask("next");
+    await clock.advance(10);
+    expect(await early).toBe("LockCollision");
+    await clock.advance(10_000);
+    const late = ask("next");
+    await clock.advance(10);
+    expect(await late).toBe("ok");
   });
 });
 

@@ -4,7 +4,7 @@ import type { Clock, Entropy } from "@muster/shared/clock";
 import { decodeRecord, parseStoreKey } from "@muster/shared/codec";
 import { BbsError, OperatorError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
-import { asCellId, asEpochMs, type CellId, type put, Tables } from "@muster/shared/model";
+import { asCellId, asEpochMs, type CellId, type Change, type put, Tables } from "@muster/shared/model";
 import type { Head, Leadership, StoreDriver, StoredRecord } from "@muster/store";
 import { losePresence } from "../core/cells.js";
 import type { CoreState, DecisionContext } from "../core/decision.js";
@@ -77,6 +77,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
       secrets: options.secrets,
       metrics: options.metrics,
       onCommitted: (batch) => {
+        for (const { change } of batch.changes) this.#requireLease(change);
         this.feed.publish(batch);
         if (this.state.tables.continuations.size > 0) void this.#workOff();
       },
@@ -120,6 +121,22 @@ export class ActiveBbs implements SessionHost, WatchSource {
     for (const lock of tables.locks.values()) this.leases.renew({ kind: "lock", ...lock }, this.graceMs);
   }
 
+  /**
+   * A lock or live presence that is stored lives by a lease also when whoever took it never heard of it: the outcome was unknown to
+   * him, or his stream had gone. Without one it would outlive its dead owner until the next election.
+   */
+  #requireLease(change: Change): void {
+    const { tables } = this.state;
+    if (change.kind === "lock") {
+      const lock = tables.locks.get(change.key);
+      if (lock !== undefined && !this.leases.holds("lock", lock.key, lock.owner)) this.leases.renew({ kind: "lock", ...lock });
+    } else if (change.kind === "cell") {
+      const cell = tables.cell(asCellId(change.key));
+      if (cell === undefined || cell.lostAtMs !== undefined || this.leases.holds("presence", cell.cellId, cell.owner)) return;
+      this.leases.renew({ kind: "presence", key: cell.cellId, owner: cell.owner, ttlMs: cell.ttlMs });
+    }
+  }
+
   async #sweep(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       await this.clock.sleep(sweepMs, this.#stop.signal).catch(() => undefined);
@@ -143,7 +160,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
       session.cut("presence expired", new BbsError("Unavailable", "the presence expired"));
     this.journal.submit(command).catch((err: unknown) => {
       // Not written: look again at the next sweep.
-      this.leases.renew({ ...lease, ttlMs: 0 });
+      this.leases.restore(lease);
       this.log.debug({ err, key: lease.key }, "expiry not written yet");
     });
   }

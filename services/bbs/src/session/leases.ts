@@ -34,6 +34,11 @@ export class Leases {
     });
   }
 
+  /** Takes up again a lease whose end could not be written, to be looked at by the next sweep; a newer one stands. */
+  restore(lease: Lease): void {
+    if (!this.#held.has(`${lease.kind}/${lease.key}`)) this.renew({ ...lease, ttlMs: 0 });
+  }
+
   /** Whether this owner's lease is known; a heartbeat for an unknown one must not revive it. */
   holds(kind: Lease["kind"], key: string, owner: string): boolean {
     return this.#held.get(`${kind}/${key}`)?.owner === owner;
