@@ -1,6 +1,6 @@
 // The simulated world: two BBSs over one store, auctioneers, convergers, cells and a client on one clock, with faults from one seed.
 import { type FakeClock, fakeClock } from "@muster/shared/clock";
-import { type ActualLRP, type Change, epochNsToMs } from "@muster/shared/model";
+import { type ActualLRP, type Change, epochNsToMs, sameInstance } from "@muster/shared/model";
 import { isLive, isWanted, restartAtMs } from "@muster/shared/rules";
 import { memoryStore } from "@muster/store/memory";
 import { BbsDoor } from "./bbs-door.js";
@@ -243,12 +243,12 @@ export class SimWorld {
   }
 
   /**
-   * A known gap of the rules: S3 lets a marked row go when its replacement runs, and W2 lets its instance in again while the domain is
-   * not fresh. The instance is then a new row's, and nobody's mark.
+   * A known gap of the rules: S3 lets a marked row go when its replacement runs. Where that replacement is gone too before the marked
+   * instance's cell returns, its start takes the free row, or makes one (W2), and nothing tells that it was to stop.
    */
   #readmit({ kind, before, after }: Change): void {
-    if (kind !== "actualLRP" || before !== undefined || after?.state !== "RUNNING" || after.modificationTag.index > 0) return;
-    if (after.instanceKey !== undefined) this.#marked.delete(after.instanceKey.instanceGuid);
+    if (kind !== "actualLRP" || after?.instanceKey === undefined || after.stopMarked) return;
+    if (!sameInstance(before?.instanceKey, after.instanceKey)) this.#marked.delete(after.instanceKey.instanceGuid);
   }
 
   #judgeTick(): void {
