@@ -2,7 +2,7 @@
 // The service, the echo, etcd and this load each are a process of their own.
 import { cpus, totalmem } from "node:os";
 import { type ServiceError, status } from "@grpc/grpc-js";
-import { ActiveBbs, type Command, claimActualLRP, createSealer, desireLRP, startActualLRP } from "@muster/bbs";
+import { ActiveBbs, type Command, claimActualLRP, createSealer, desireLRP, startActualLRP, whenSent } from "@muster/bbs";
 import { ClaimActualLRPRequest } from "@muster/proto/models/actual_lrp_requests";
 import { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import { systemClock, systemEntropy } from "@muster/shared/clock";
@@ -311,6 +311,7 @@ async function startActive(store: Awaited<ReturnType<StoreHome["open"]>>): Promi
     log: silentLog(),
     secrets: createSealer({ keys: [{ label: "k1", passphrase: "a passphrase for tests only" }], activeLabel: "k1" }),
     metrics: { committed: () => undefined, resent: () => undefined },
+    whenSent,
     presenceTtlMs: 5_000,
     onLost: (cause) => {
       throw cause;

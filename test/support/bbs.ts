@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { ActiveBbs, createSealer, registerServices } from "@muster/bbs";
+import { ActiveBbs, createSealer, registerServices, whenSent } from "@muster/bbs";
 import { LocketClient } from "@muster/proto/models/locket";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceClient } from "@muster/proto/muster/v1/feature_flags";
@@ -183,6 +183,7 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
       },
       resent: () => undefined,
     },
+    whenSent,
     presenceTtlMs: options.presenceTtlMs ?? 30_000,
     onLost: lose,
   });

@@ -7,5 +7,6 @@ export * from "./core/actual-lrp.js";
 export * from "./core/decision.js";
 export * from "./core/desired-lrp.js";
 export { watch } from "./feed/watch.js";
+export { whenSent } from "./journal/when-sent.js";
 export { createSealer } from "./secrets/index.js";
 export type { ReportSession } from "./session/report-session.js";

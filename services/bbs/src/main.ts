@@ -11,6 +11,7 @@ import { Calls } from "./api/calls.js";
 import { registerServices } from "./api/grpc.js";
 import { serveHttp } from "./api/http.js";
 import { bbsConfig } from "./config.js";
+import { whenSent } from "./journal/when-sent.js";
 import { bbsMetrics } from "./metrics.js";
 import { createSealer } from "./secrets/index.js";
 import { openStore } from "./store.js";
@@ -50,6 +51,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
     log,
     secrets: sealer,
     metrics,
+    whenSent,
     presenceTtlMs: config.presence_ttl_ms,
     onLost: (cause) => lose(new LostLeadershipError(cause.message, { cause })),
   });

@@ -34,6 +34,7 @@ export interface ActiveOptions {
   readonly log: Log;
   readonly secrets: Pick<DecisionContext, "open" | "seal">;
   readonly metrics: JournalMetrics;
+  readonly whenSent?: ((run: () => void) => void) | undefined;
   /** TTL that presences and locks usually have; the grace after an election follows from it. */
   readonly presenceTtlMs: number;
   /** The term is over: stop serving at once, exit non-zero. */
@@ -76,6 +77,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
       log: options.log,
       secrets: options.secrets,
       metrics: options.metrics,
+      whenSent: options.whenSent,
       onCommitted: (batch) => {
         for (const { change } of batch.changes) this.#requireLease(change);
         this.feed.publish(batch);

@@ -28,6 +28,11 @@ export interface JournalOptions {
   readonly log: Log;
   readonly secrets: Pick<DecisionContext, "open" | "seal">;
   readonly metrics: JournalMetrics;
+  /**
+   * Calls `run` soon, once what was just handed to the store is on its way (`whenSent`): the store works on the next commit while
+   * the replies of the last go out. Absent: replies go out first, all in one tick, as the simulator needs it.
+   */
+  readonly whenSent?: ((run: () => void) => void) | undefined;
   /** Called for every commit, in order, before the replies that rest on it are released. */
   readonly onCommitted: (batch: CommittedBatch) => void;
   /** The leadership is lost: serve nothing any more. */
@@ -55,6 +60,8 @@ export class Journal {
   #inFlight: Batch | undefined;
   #inFlightSinceMs = 0;
   #pumping = false;
+  /** Committed, their replies not yet released. */
+  readonly #unreleased: Batch[] = [];
   #closed: BbsError | undefined;
   /** Set from a definite refusal of the store until a probe write succeeds: no command is decided. */
   #readOnly: BbsError | undefined;
@@ -155,6 +162,7 @@ export class Journal {
     if (this.#closed !== undefined) return;
     this.#closed = cause;
     this.#cancelStallTimer?.();
+    this.#release();
     for (const batch of this.#queue.splice(0)) batch.settle(cause);
     this.#inFlight?.settle(unsettled());
     for (const waiter of this.#confirmWaiters.splice(0)) waiter(cause);
@@ -347,7 +355,15 @@ export class Journal {
     this.#head = storeBatch.to;
     metrics.committed(storeBatch.writes.length, clock.elapsedMs() - this.#inFlightSinceMs);
     this.#options.onCommitted({ head: storeBatch.to, changes: batch.changes });
-    batch.settle(undefined);
+    this.#unreleased.push(batch);
+    const { whenSent } = this.#options;
+    if (whenSent === undefined || this.#queue.length === 0) this.#release();
+    else whenSent(() => this.#release());
+  }
+
+  /** Replies go out in the order of their commits. */
+  #release(): void {
+    for (const batch of this.#unreleased.splice(0)) batch.settle(undefined);
   }
 
   /** Resends the very same bytes until the head shows them, the fence is lost, or the store refuses. */
