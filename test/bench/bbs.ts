@@ -10,7 +10,16 @@ import { netInfoFromWire } from "@muster/shared/codec";
 import { silentLog } from "@muster/shared/log";
 import { asCellId, asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
 import { collect, serverStream, unary } from "@muster/shared/rpc";
-import { type BbsClients, clientsOf, etcdHome, lmdbHome, type StoreHome, spawnBbs, tlsOf } from "../support/bbs.js";
+import {
+  type BbsClients,
+  type BbsProcess,
+  clientsOf,
+  etcdHome,
+  lmdbHome,
+  type StoreHome,
+  spawnBbs,
+  tlsOf,
+} from "../support/bbs.js";
 import { startEtcd } from "../support/etcd.js";
 import { echoCall, startEcho } from "./echo.js";
 import { type Call, type LoadFigures, paced, saturate } from "./load.js";
@@ -154,10 +163,12 @@ async function benchService(home: StoreHome, settings: BbsBenchOptions): Promise
     of_echo: Number((one.saturated.per_second / echoPerSecond).toFixed(3)),
   });
   tell(`${home.name}: report`);
+  const journal = await journalMeter(bbs);
   const report: ReportFigures = await reportItems(bbs.address, settings.reported, {
     desire: (processGuid, instances) => desireOne(controllers[0], desired(processGuid, instances)),
     netInfo,
   });
+  const commits = await journal();
   tell(`${home.name}: list`);
   const list = await benchList(bbs.address);
   for (const clients of [...controllers, ...cells]) clients[Symbol.dispose]();
@@ -171,8 +182,27 @@ async function benchService(home: StoreHome, settings: BbsBenchOptions): Promise
     desire: ofEcho(desire),
     claim: ofEcho(claim),
     start: ofEcho(start),
-    report,
+    report: { ...report, ...commits },
     list_by_cell: list,
+  };
+}
+
+/** What the journal did from here to the call of what is returned. */
+async function journalMeter(bbs: BbsProcess): Promise<() => Promise<object>> {
+  const read = async () => ({
+    commits: await bbs.metric("bbs_journal_commit_duration_seconds_count"),
+    seconds: await bbs.metric("bbs_journal_commit_duration_seconds_sum"),
+    writes: await bbs.metric("bbs_journal_batch_writes_sum"),
+  });
+  const before = await read();
+  return async () => {
+    const now = await read();
+    const commits = now.commits - before.commits;
+    return {
+      commits,
+      mean_writes_per_commit: Math.round((now.writes - before.writes) / commits),
+      mean_commit_ms: Number((((now.seconds - before.seconds) / commits) * 1_000).toFixed(2)),
+    };
   };
 }
 

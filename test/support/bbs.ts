@@ -251,6 +251,15 @@ export class BbsProcess implements AsyncDisposable {
     }
   }
 
+  /** A sample of `/metrics` by its full name; 0 when it is not there. */
+  async metric(name: string): Promise<number> {
+    const text = await (
+      await fetch(this.#healthUrl.replace("/health", "/metrics"), { signal: AbortSignal.timeout(5_000) })
+    ).text();
+    const line = text.split("\n").find((one) => one.startsWith(`${name} `) || one.startsWith(`${name}{`));
+    return Number(line?.slice(line.lastIndexOf(" ") + 1) ?? 0);
+  }
+
   /** @throws with the end of its log when it does not come to that state in time. */
   async until(state: BbsState, withinMs = 20_000): Promise<void> {
     for (const deadline = performance.now() + withinMs; performance.now() < deadline; await sleep(20)) {
