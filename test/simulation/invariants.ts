@@ -36,11 +36,13 @@ export function rowFaults(key: string, row: ActualLRP): string[] {
   return faults;
 }
 
-/** I31: where an Ordinary row is RUNNING there is no Suspect and no Evacuating row any more. */
+/** I31: where an Ordinary row is RUNNING there is no Suspect and no Evacuating row any more, but for a marked one (decision 0005). */
 export function besideFaults({ processGuid, index }: ActualLRP, tables: Tables): string[] {
   const { ORDINARY: row, SUSPECT: suspect, EVACUATING: evacuating } = tables.rows(processGuid, index);
-  if (row?.state !== "RUNNING" || (suspect === undefined && evacuating === undefined)) return [];
-  return [`I31 a row that was left beside a running one: ${where(suspect ?? evacuating ?? row)}`];
+  if (row?.state !== "RUNNING") return [];
+  return [suspect, evacuating].flatMap((other) =>
+    other === undefined || other.stopMarked ? [] : [`I31 a row that was left beside a running one: ${where(other)}`],
+  );
 }
 
 /** I5: one instance, one row (an unfinished evacuation aside). */

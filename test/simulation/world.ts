@@ -1,6 +1,6 @@
 // The simulated world: two BBSs over one store, auctioneers, convergers, cells and a client on one clock, with faults from one seed.
 import { type FakeClock, fakeClock } from "@muster/shared/clock";
-import { type ActualLRP, type Change, epochNsToMs, sameInstance } from "@muster/shared/model";
+import { type ActualLRP, type Change, epochNsToMs } from "@muster/shared/model";
 import { isLive, isWanted, restartAtMs } from "@muster/shared/rules";
 import { memoryStore } from "@muster/store/memory";
 import { BbsDoor } from "./bbs-door.js";
@@ -82,7 +82,6 @@ export class SimWorld {
     this.truth = new Truth(store, {
       committed: (changes) => this.#committed(changes),
       decided: (change) => {
-        this.#readmit(change);
         this.events.see(change);
         this.#judge(changeFaults(change, this.truth.decided));
       },
@@ -240,15 +239,6 @@ export class SimWorld {
       if (after.stopMarked && after.instanceKey !== undefined) this.#marked.add(after.instanceKey.instanceGuid);
     }
     this.#judge([...faults, ...instanceFaults(truth.tables)]);
-  }
-
-  /**
-   * A known gap of the rules: S3 lets a marked row go when its replacement runs. Where that replacement is gone too before the marked
-   * instance's cell returns, its start takes the free row, or makes one (W2), and nothing tells that it was to stop.
-   */
-  #readmit({ kind, before, after }: Change): void {
-    if (kind !== "actualLRP" || after?.instanceKey === undefined || after.stopMarked) return;
-    if (!sameInstance(before?.instanceKey, after.instanceKey)) this.#marked.delete(after.instanceKey.instanceGuid);
   }
 
   #judgeTick(): void {

@@ -114,6 +114,12 @@ const cases: readonly Case[] = [
     ["ORDINARY RUNNING b@cell-2"],
   ],
   [
+    "a marked suspect outlives its replacement's start: its container is still to be stopped",
+    [desired(), ...rows(claimed("b", "cell-2"), running("a", "cell-1", { presence: "SUSPECT", stopMarked: true }))],
+    start(b),
+    ["ORDINARY RUNNING b@cell-2", "SUSPECT RUNNING a@cell-1 stop"],
+  ],
+  [
     "start by the suspect changes nothing (I26)",
     [desired(), ...rows(row(), running("a", "cell-1", { presence: "SUSPECT" }))],
     start(),

@@ -76,7 +76,10 @@ export const startActualLRP =
     if (sameInstance(suspect?.instanceKey, instanceKey) || sameInstance(evacuating?.instanceKey, instanceKey)) return ok;
     const started = row === undefined ? insertedRunning(state, request, context) : startedRow(state, row, request, context);
     if (started === "refused") throw new BbsError("ActualLRPCannotBeStarted", undefined, { state: row?.state });
-    const cleanup = [suspect, evacuating].flatMap((other) => (other === undefined ? [] : [drop("actualLRP", other)]));
+    // A marked copy waits for its container to be gone (docs/decisions/0005): its row is all that remembers the stop.
+    const cleanup = [suspect, evacuating].flatMap((other) =>
+      other === undefined || other.stopMarked ? [] : [drop("actualLRP", other)],
+    );
     return done(...(started === "unchanged" ? [] : [put("actualLRP", started)]), ...cleanup);
   };
 

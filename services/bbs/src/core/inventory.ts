@@ -48,9 +48,9 @@ function resolvedSuspect(
   replacement: ActualLRP | undefined,
   container: InventoryContainer | undefined,
 ): Write[] {
-  const gone = container === undefined || container.state === "COMPLETED";
-  if (gone || replacement?.state === "RUNNING") return [drop("actualLRP", suspect)];
+  if (container === undefined || container.state === "COMPLETED") return [drop("actualLRP", suspect)];
   if (suspect.stopMarked) return [];
+  if (replacement?.state === "RUNNING") return [drop("actualLRP", suspect)];
   return [drop("actualLRP", suspect), put("actualLRP", { ...suspect, presence: "ORDINARY" })];
 }
 

@@ -256,6 +256,12 @@ describe("a cell that returns", () => {
       ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1 stop"],
     ],
     [
+      "marked, its replacement running: kept until its container is gone",
+      [desired(), ...rows(running("b", "cell-2"), { ...suspect, stopMarked: true })],
+      [container("a")],
+      ["ORDINARY RUNNING b@cell-2", "SUSPECT RUNNING a@cell-1 stop"],
+    ],
+    [
       "marked, container gone: the row goes",
       [desired(), ...rows(row(), { ...suspect, stopMarked: true })],
       [],
