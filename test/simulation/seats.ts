@@ -1,4 +1,5 @@
 // The services in their seats: each the real class, wired to the simulated world as its own main.ts wires it to the real one.
+import { setMaxListeners } from "node:events";
 import { AuctionRunner, auctioneerMetrics, defaultAuctionOptions, defaultRunnerSettings } from "@muster/auctioneer";
 import { ActiveBbs } from "@muster/bbs";
 import { Converger, convergerMetrics } from "@muster/converger";
@@ -23,6 +24,8 @@ const longestLateCommitMs = 3_000;
 const plain = { seal: (bytes: Uint8Array): Uint8Array => bytes, open: (bytes: Uint8Array): Uint8Array => bytes };
 
 const never = new AbortController().signal;
+// Processes that died in the middle of a wait never take their listeners back.
+setMaxListeners(0, never);
 
 export class BbsSeat extends Seat {
   #faults: MemoryFaults = {};

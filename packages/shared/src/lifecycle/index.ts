@@ -1,4 +1,5 @@
 // How a service process lives and ends: signals, the supervisor's control pipe, exit codes.
+import { setMaxListeners } from "node:events";
 import { Socket } from "node:net";
 import { systemClock } from "../clock/index.js";
 import { OperatorError } from "../errors/index.js";
@@ -30,6 +31,8 @@ export class LostLeadershipError extends Error {
  */
 export function runService(log: Log, main: (context: ServiceContext) => Promise<void>, graceMs = 20_000): void {
   const stop = new AbortController();
+  // Everything in the process that waits listens to this one signal: their number says nothing of a leak.
+  setMaxListeners(0, stop.signal);
   const end = (reason: StopReason): void => {
     if (stop.signal.aborted) return;
     log.info({ reason }, "stopping");
