@@ -1,6 +1,6 @@
 // One cell: mirrors its rows, holds its session, admits work, and keeps what runs here and what the BBS believes in harmony.
 // All logic of the rep is here and below; transports come in as functions, so that the simulator runs this very class.
-import { setMaxListeners, setMaxListeners } from "node:events";
+import { setMaxListeners } from "node:events";
 import type { Container, Garden, GardenError } from "@muster/garden";
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import type { ContainerMetrics, PerformRequest, PerformResponse, StateResponse } from "@muster/proto/muster/v1/rep";
@@ -188,8 +188,6 @@ export class Rep {
   async run(signal: AbortSignal): Promise<void> {
     const broken = new AbortController();
     const either = AbortSignal.any([signal, broken.signal]);
-    // Every container that waits listens to it.
-    setMaxListeners(0, either);
     // Every container that waits for something listens to it; their number is bounded by the cell's capacity.
     setMaxListeners(0, either);
     const loops = [
