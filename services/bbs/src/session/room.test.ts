@@ -1,3 +1,4 @@
+// Who gets in when the room for reports is full, and in which order.
 import { describe, expect, it } from "vitest";
 import { Room } from "./room.js";
 
