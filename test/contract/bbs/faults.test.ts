@@ -4,7 +4,16 @@ import { BbsError } from "@muster/shared/errors";
 import { exitLostLeadership } from "@muster/shared/lifecycle";
 import { collect, isTransient, serverStream, unary } from "@muster/shared/rpc";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type BbsClients, type BbsProcess, clientsOf, etcdHome, type StoreHome, spawnBbs, startBbs } from "../../support/bbs.js";
+import {
+  type BbsClients,
+  type BbsProcess,
+  type BbsState,
+  clientsOf,
+  etcdHome,
+  type StoreHome,
+  spawnBbs,
+  startBbs,
+} from "../../support/bbs.js";
 import { type EtcdCluster, startEtcd } from "../../support/etcd.js";
 import { desire, desired, eventually, outcome, refusal } from "./fixtures.js";
 
@@ -27,11 +36,24 @@ interface Pair extends AsyncDisposable {
   readonly operator: BbsClients;
 }
 
+/** A process that did not come up is not left behind. */
+async function spawned(state: BbsState): Promise<BbsProcess> {
+  const bbs = await spawnBbs(home, { leadershipTtlMs: ttlMs });
+  try {
+    await bbs.until(state);
+    return bbs;
+  } catch (error) {
+    await bbs[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
 async function startPair(): Promise<Pair> {
-  const active = await spawnBbs(home, { leadershipTtlMs: ttlMs });
-  await active.until("active");
-  const standby = await spawnBbs(home, { leadershipTtlMs: ttlMs });
-  await standby.until("standby");
+  const active = await spawned("active");
+  const standby = await spawned("standby").catch(async (error: unknown) => {
+    await active[Symbol.asyncDispose]();
+    throw error;
+  });
   const operator = await clientsOf([active.address, standby.address], "operator");
   return {
     active,
