@@ -1,15 +1,6 @@
 // The simulator can fail: what judges a run finds the faults it is there for.
-import {
-  type ActualLRP,
-  asCellId,
-  asDomainName,
-  asEpochNs,
-  asInstanceGuid,
-  asProcessGuid,
-  type Change,
-  put,
-  Tables,
-} from "@muster/shared/model";
+import { type ActualLRP, asCellId, asEpochNs, asInstanceGuid, type Change, put, Tables } from "@muster/shared/model";
+import { actualLRP } from "@muster/shared/testing";
 import { describe, expect, it } from "vitest";
 import { besideFaults, changeFaults, instanceFaults, rowFaults } from "./invariants.js";
 import { absent, Ledger } from "./ledger.js";
@@ -24,26 +15,8 @@ const netInfo = {
   preferredAddress: "HOST",
 } as const;
 
-const unclaimed: ActualLRP = {
-  processGuid: asProcessGuid("p"),
-  index: 0,
-  domain: asDomainName("d"),
-  presence: "ORDINARY",
-  state: "UNCLAIMED",
-  instanceKey: undefined,
-  netInfo: undefined,
-  crashCount: 0,
-  crashReason: "",
-  placementError: "",
-  sinceNs: asEpochNs(1n),
-  modificationTag: { epoch: "e", index: 0 },
-  internalRoutes: [],
-  metricTags: new Map(),
-  routable: false,
-  availabilityZone: "",
-  stopMarked: false,
-};
 const tag = (index: number, epoch = "e") => ({ modificationTag: { epoch, index } });
+const unclaimed = actualLRP({ sinceNs: asEpochNs(1n), ...tag(0) });
 const claimed: ActualLRP = { ...unclaimed, state: "CLAIMED", instanceKey: key("a"), ...tag(1) };
 const running: ActualLRP = { ...claimed, state: "RUNNING", netInfo, ...tag(2) };
 const crashed: ActualLRP = { ...unclaimed, state: "CRASHED", crashCount: 3, ...tag(3) };

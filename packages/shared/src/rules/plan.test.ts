@@ -18,6 +18,7 @@ import {
   Tables,
   type Write,
 } from "../model/index.js";
+import { actualLRP, cell as cellRecord, desiredLRP } from "../testing/index.js";
 import { type CellTime, massLossEndMs } from "./cells.js";
 import { type Findings, instanceRepair, namedRepair, noteChange, nothingTouched, planConvergence, planTouched } from "./plan.js";
 import { type Repair, ruleHolds, ruleNames } from "./rules.js";
@@ -28,42 +29,16 @@ const guids = ["p0", "p1", "p2"].map(asProcessGuid);
 const cellIds = ["c0", "c1", "c2", "c3"].map(asCellId);
 const domains = ["fresh", "stale", "expired"].map(asDomainName);
 
-const desired = (at: number, instances: number, domain: number, docker: boolean): DesiredLRP => ({
-  processGuid: guids[at] ?? asProcessGuid(""),
-  domain: domains[domain] ?? asDomainName(""),
-  logGuid: "",
-  annotation: "",
-  instances,
-  memoryMb: 0,
-  diskMb: 0,
-  maxPids: 0,
-  rootFs: docker ? "docker:///x" : "preloaded:x",
-  routes: new Map(),
-  modificationTag: { epoch: "", index: 0 },
-  volumeDrivers: [],
-  placementTags: [],
-  metricTags: new Map(),
-  updateStrategy: "ROLLING",
-  createdAtNs: asEpochNs(0n),
-});
+const desired = (at: number, instances: number, domain: number, docker: boolean): DesiredLRP =>
+  desiredLRP({
+    processGuid: guids[at] ?? asProcessGuid(""),
+    domain: domains[domain] ?? asDomainName(""),
+    instances,
+    rootFs: docker ? "docker:///x" : "preloaded:x",
+  });
 
-const cell = (cellId: Cell["cellId"], lostAgoMs: number | undefined): Cell => ({
-  cellId,
-  repAddress: "",
-  repUrl: "",
-  zone: "",
-  memoryMb: 0,
-  diskMb: 0,
-  containers: 0,
-  rootfsProviders: [],
-  placementTags: [],
-  optionalPlacementTags: [],
-  annotations: new Map(),
-  owner: "",
-  ttlMs: 5_000,
-  evacuating: false,
-  lostAtMs: lostAgoMs === undefined ? undefined : asEpochMs(nowMs - lostAgoMs),
-});
+const cell = (cellId: Cell["cellId"], lostAgoMs: number | undefined): Cell =>
+  cellRecord({ cellId, lostAtMs: lostAgoMs === undefined ? undefined : asEpochMs(nowMs - lostAgoMs) });
 
 const rowArbitrary: fc.Arbitrary<ActualLRP> = fc
   .record({
@@ -80,25 +55,17 @@ const rowArbitrary: fc.Arbitrary<ActualLRP> = fc
   })
   .map(({ at, index, domain, presence, state, cell, crashCount, agoMs, stopMarked }) => {
     const placed = presence !== "ORDINARY" || state === "CLAIMED" || state === "RUNNING";
-    return {
+    return actualLRP({
       processGuid: guids[at] ?? asProcessGuid(""),
       index,
       domain: domains[domain] ?? asDomainName(""),
       presence,
       state: presence === "ORDINARY" ? state : "RUNNING",
       instanceKey: placed ? { instanceGuid: asInstanceGuid("i"), cellId: cellIds[cell] ?? asCellId("unknown") } : undefined,
-      netInfo: undefined,
       crashCount,
-      crashReason: "",
-      placementError: "",
       sinceNs: asEpochNs(BigInt(nowMs - agoMs) * 1_000_000n),
-      modificationTag: { epoch: "", index: 0 },
-      internalRoutes: [],
-      metricTags: new Map(),
-      routable: false,
-      availabilityZone: "",
       stopMarked: placed && stopMarked,
-    };
+    });
   });
 
 /** Every record of a small cluster, as writes. */

@@ -4,7 +4,6 @@ import {
   asCellId,
   asDomainName,
   asEpochMs,
-  asEpochNs,
   asInstanceGuid,
   asProcessGuid,
   type DesiredLRP,
@@ -12,9 +11,9 @@ import {
   Tables,
   type Write,
 } from "@muster/shared/model";
+import { desiredLRP, actualLRP as row, t0 } from "@muster/shared/testing";
 import type { Command, CoreState, DecisionContext } from "./decision.js";
 
-export const t0 = asEpochMs(1_700_000_000_000);
 export const processGuid = asProcessGuid("p");
 export const domain = asDomainName("d");
 export const key = { processGuid, index: 0, domain };
@@ -27,44 +26,7 @@ export const netInfo = {
   preferredAddress: "HOST" as const,
 };
 
-export const desiredLRP = (fields: Partial<DesiredLRP> = {}): DesiredLRP => ({
-  processGuid,
-  domain,
-  logGuid: "",
-  annotation: "",
-  instances: 1,
-  memoryMb: 64,
-  diskMb: 64,
-  maxPids: 0,
-  rootFs: "preloaded:busybox",
-  routes: new Map(),
-  modificationTag: { epoch: "desired", index: 0 },
-  volumeDrivers: [],
-  placementTags: [],
-  metricTags: new Map(),
-  updateStrategy: "ROLLING",
-  createdAtNs: asEpochNs(0n),
-  ...fields,
-});
-
-export const row = (fields: Partial<ActualLRP> = {}): ActualLRP => ({
-  ...key,
-  presence: "ORDINARY",
-  state: "UNCLAIMED",
-  instanceKey: undefined,
-  netInfo: undefined,
-  crashCount: 0,
-  crashReason: "",
-  placementError: "",
-  sinceNs: asEpochNs(BigInt(t0) * 1_000_000n),
-  modificationTag: { epoch: "row", index: 0 },
-  internalRoutes: [],
-  metricTags: new Map(),
-  routable: false,
-  availabilityZone: "",
-  stopMarked: false,
-  ...fields,
-});
+export { desiredLRP, row, t0 };
 
 export const running = (guid: string, cell: string, fields: Partial<ActualLRP> = {}): ActualLRP =>
   row({ state: "RUNNING", instanceKey: instance(guid, cell), netInfo, routable: true, ...fields });

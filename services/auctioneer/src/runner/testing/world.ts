@@ -23,6 +23,7 @@ import {
   type Task,
   type Write,
 } from "@muster/shared/model";
+import { actualLRP, cell, desiredLRP } from "@muster/shared/testing";
 import { auctioneerMetrics } from "../../metrics.js";
 import { defaultAuctionOptions } from "../../plan/index.js";
 import type { AuctioneerIO, CellIO, LRPFailure, TaskRejection } from "../io.js";
@@ -60,46 +61,18 @@ class Feed<Message> {
 
 export const processGuid = asProcessGuid("p");
 
-export const desired = (fields: Partial<DesiredLRP> = {}): DesiredLRP => ({
-  processGuid,
-  domain: asDomainName("d"),
-  logGuid: "",
-  annotation: "",
-  instances: 10,
-  memoryMb: 10,
-  diskMb: 10,
-  maxPids: 0,
-  rootFs: "preloaded:linux",
-  routes: new Map(),
-  modificationTag: { epoch: "desired", index: 0 },
-  volumeDrivers: [],
-  placementTags: [],
-  metricTags: new Map(),
-  updateStrategy: "ROLLING",
-  createdAtNs: asEpochNs(0n),
-  ...fields,
-});
+export const desired = (fields: Partial<DesiredLRP> = {}): DesiredLRP =>
+  desiredLRP({ processGuid, instances: 10, memoryMb: 10, diskMb: 10, rootFs: "preloaded:linux", ...fields });
 
-export const row = (index: number, fields: Partial<ActualLRP> = {}): ActualLRP => ({
-  processGuid,
-  index,
-  domain: asDomainName("d"),
-  presence: "ORDINARY",
-  state: "UNCLAIMED",
-  instanceKey: undefined,
-  netInfo: undefined,
-  crashCount: 0,
-  crashReason: "",
-  placementError: "",
-  sinceNs: asEpochNs(0n),
-  modificationTag: { epoch: `row-${index}`, index: 0 },
-  internalRoutes: [],
-  metricTags: new Map(),
-  routable: true,
-  availabilityZone: "",
-  stopMarked: false,
-  ...fields,
-});
+export const row = (index: number, fields: Partial<ActualLRP> = {}): ActualLRP =>
+  actualLRP({
+    processGuid,
+    index,
+    sinceNs: asEpochNs(0n),
+    modificationTag: { epoch: `row-${index}`, index: 0 },
+    routable: true,
+    ...fields,
+  });
 
 export const claimed = (index: number, cellId: string, tag = 1): ActualLRP =>
   row(index, {
@@ -134,23 +107,17 @@ export const pendingTask = (fields: Partial<Task> = {}): Task => ({
   ...fields,
 });
 
-const presence = (cellId: string, zone: string): Cell => ({
-  cellId: asCellId(cellId),
-  repAddress: `${cellId}:1800`,
-  repUrl: "",
-  zone,
-  memoryMb: 100,
-  diskMb: 100,
-  containers: 10,
-  rootfsProviders: [{ name: "preloaded", properties: ["linux"] }],
-  placementTags: [],
-  optionalPlacementTags: [],
-  annotations: new Map(),
-  owner: "o",
-  ttlMs: 5_000,
-  evacuating: false,
-  lostAtMs: undefined,
-});
+const presence = (cellId: string, zone: string): Cell =>
+  cell({
+    cellId: asCellId(cellId),
+    repAddress: `${cellId}:1800`,
+    zone,
+    memoryMb: 100,
+    diskMb: 100,
+    containers: 10,
+    rootfsProviders: [{ name: "preloaded", properties: ["linux"] }],
+    owner: "o",
+  });
 
 /** How a cell answers requests to take work. */
 export type Manner = "takes" | "refuses" | "hangs" | "unavailable" | "forbids";
