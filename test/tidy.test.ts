@@ -211,6 +211,16 @@ describe("every file", () => {
     expect(files.filter(({ executable, text }) => executable !== text.startsWith("#!")).map(({ name }) => name)).toEqual([]);
   });
 
+  it("leaves the tests' records to tests", () => {
+    const ofTests = /\.test\.ts$|test-support\.ts$|\/testing\/|^test\//;
+    expect(
+      linesMatching(
+        sources.filter(({ name }) => !ofTests.test(name)),
+        /from "@muster\/shared\/testing"/,
+      ),
+    ).toEqual([]);
+  });
+
   it("runs all of its tests", () => {
     const leftOut = /\b(describe|it|test)(\.\w+)*\.(only|skip|todo|fails|skipIf|runIf)\b|\bcontext\.skip\(/;
     expect(linesMatching([{ name: "x", text: 'it.skip("x")', executable: false }], leftOut)).toHaveLength(1);
