@@ -62,7 +62,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   const http =
     config.http_address === undefined
       ? undefined
-      : await serveHttp(config.http_address, readTls(config.tls), new Calls(term), log);
+      : await serveHttp(config.http_address, readTls(config.tls), new Calls(term), serve);
   health = { ok: true, state: "active" };
   log.info({ address: config.grpc_address }, "bbs ready");
   const stopped = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));

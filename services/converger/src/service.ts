@@ -5,7 +5,7 @@ import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import { systemClock, systemEntropy } from "@muster/shared/clock";
 import { LostLeadershipError, type ServiceContext } from "@muster/shared/lifecycle";
 import { type HeldLock, holdLock } from "@muster/shared/locket-lock";
-import { createRegistry, type Health, type MetricsServer, startMetricsServer } from "@muster/shared/metrics";
+import { createRegistry, type Health, type BoundServer, startMetricsServer } from "@muster/shared/metrics";
 import { dial, serverStream, unary } from "@muster/shared/rpc";
 import { readTls, type TlsMaterial } from "@muster/shared/tls";
 import type { ConvergerConfig } from "./config.js";
@@ -24,7 +24,7 @@ type Closing = { readonly closeAll: (() => void)[] };
 export async function runConverger(
   config: ConvergerConfig,
   context: ServiceContext,
-  onServing: (server: MetricsServer) => void = () => undefined,
+  onServing: (server: BoundServer) => void = () => undefined,
 ): Promise<void> {
   const tls = readTls(config.tls);
   const registry = createRegistry(config.name);

@@ -1,5 +1,6 @@
 // Prometheus metrics and health, on a plain HTTP port beside each service.
 import { createServer, type Server } from "node:http";
+import type { Server as HttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { collectDefaultMetrics, Registry } from "prom-client";
 
@@ -20,14 +21,13 @@ export function createRegistry(service: string): Registry {
   return registry;
 }
 
-export interface MetricsServer {
+export interface BoundServer {
   readonly port: number;
   close(): Promise<void>;
 }
 
 /** Serves `/metrics` and `/health`. @throws when the address cannot be bound. */
-export async function startMetricsServer(address: string, registry: Registry, health: () => Health): Promise<MetricsServer> {
-  const [host, port] = splitAddress(address);
+export async function startMetricsServer(address: string, registry: Registry, health: () => Health): Promise<BoundServer> {
   const server: Server = createServer((request, response) => {
     if (request.url === "/metrics") {
       registry.metrics().then(
@@ -46,6 +46,12 @@ export async function startMetricsServer(address: string, registry: Registry, he
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
   server.maxConnections = 64;
+  return bindServer(server, address);
+}
+
+/** Binds a server of Node's to `host:port` (port 0 picks one). Closing it cuts what is still open. @throws when it cannot be bound. */
+export async function bindServer(server: Server | HttpsServer, address: string): Promise<BoundServer> {
+  const [host, port] = splitAddress(address);
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => resolve());

@@ -3,7 +3,6 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
-import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import * as actual from "@muster/proto/models/actual_lrp_requests";
 import { CellsResponse } from "@muster/proto/models/cells";
@@ -12,8 +11,8 @@ import { DomainsResponse, UpsertDomainRequest, UpsertDomainResponse } from "@mus
 import type { Error as WireError } from "@muster/proto/models/error";
 import { PingResponse } from "@muster/proto/models/ping";
 import { BbsError, diegoTypeOf } from "@muster/shared/errors";
-import type { Log } from "@muster/shared/log";
-import { splitAddress } from "@muster/shared/metrics";
+import { type BoundServer, bindServer } from "@muster/shared/metrics";
+import type { ServeOptions } from "@muster/shared/rpc";
 import { type Peer, peerOfCommonName, type TlsMaterial } from "@muster/shared/tls";
 import type { CallContext, Calls } from "./calls.js";
 import { authorizeRequest, type CallName } from "./roles.js";
@@ -239,13 +238,20 @@ function peerOf(request: IncomingMessage): Peer {
   return peer;
 }
 
-async function answer(found: Route, request: IncomingMessage, log: Log): Promise<Uint8Array> {
+async function answer(found: Route, request: IncomingMessage, options: ServeOptions): Promise<Uint8Array> {
+  const startedMs = options.elapsedMs();
+  const finish = (code: string): void => options.observe?.(found.call, code, options.elapsedMs() - startedMs);
   try {
     const traceId = request.headers["x-vcap-request-id"];
     const body = await readBody(request);
-    return await found.handle(body, { peer: peerOf(request), traceId: typeof traceId === "string" ? traceId : "" });
+    const reply = await found.handle(body, { peer: peerOf(request), traceId: typeof traceId === "string" ? traceId : "" });
+    finish("ok");
+    return reply;
   } catch (error) {
-    if (!(error instanceof BbsError)) log.error({ err: error, step: found.call }, "call failed unexpectedly");
+    const known = error instanceof BbsError;
+    // A client that went away in the middle of its request is no fault of ours.
+    if (!known && !request.destroyed) options.log.error({ err: error, step: found.call }, "call failed unexpectedly");
+    finish(known ? error.code : "UnknownError");
     return found.refuse(inBand(error));
   }
 }
@@ -254,13 +260,8 @@ function respond(response: ServerResponse, body: Uint8Array): void {
   response.writeHead(200, { "content-type": bodyType, "content-length": body.byteLength }).end(body);
 }
 
-export interface HttpApi {
-  readonly port: number;
-  close(): Promise<void>;
-}
-
 /** Serves Diego's HTTP API at `host:port` over mutual TLS. @throws when it cannot be bound. */
-export async function serveHttp(address: string, tls: TlsMaterial, calls: Calls, log: Log): Promise<HttpApi> {
+export function serveHttp(address: string, tls: TlsMaterial, calls: Calls, serve: ServeOptions): Promise<BoundServer> {
   const routes = routesOf(calls);
   const options = { ...tls, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.2" as const };
   const server: Server = createServer(options, (request, response) => {
@@ -273,22 +274,10 @@ export async function serveHttp(address: string, tls: TlsMaterial, calls: Calls,
       response.writeHead(405).end();
       return;
     }
-    void answer(found, request, log).then((body) => respond(response, body));
+    void answer(found, request, serve).then((body) => respond(response, body));
   });
   server.headersTimeout = 5_000;
   server.requestTimeout = 30_000;
   server.maxConnections = 10_000;
-  const [host, port] = splitAddress(address);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => resolve());
-  });
-  return {
-    port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return bindServer(server, address);
 }
