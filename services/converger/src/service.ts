@@ -5,7 +5,7 @@ import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import { systemClock, systemEntropy } from "@muster/shared/clock";
 import { LostLeadershipError, type ServiceContext } from "@muster/shared/lifecycle";
 import { type HeldLock, holdLock } from "@muster/shared/locket-lock";
-import { createRegistry, type Health, type BoundServer, startMetricsServer } from "@muster/shared/metrics";
+import { type BoundServer, createRegistry, type Health, startMetricsServer } from "@muster/shared/metrics";
 import { dial, serverStream, unary } from "@muster/shared/rpc";
 import { readTls, type TlsMaterial } from "@muster/shared/tls";
 import type { ConvergerConfig } from "./config.js";
