@@ -101,7 +101,7 @@ export const actualLRPToWire = (row: ActualLRP): wire.ActualLRP => ({
 });
 
 /** @throws BbsError Deserialize when a field has a value no row can have. */
-export function actualLRPFromWire(message: wire.ActualLRP, stopMarked: boolean): ActualLRP {
+export function actualLRPFromWire(message: wire.ActualLRP, stopMarked: boolean, updateMarked = false): ActualLRP {
   const presence = presenceFromWire[message.presence];
   const state = lrpStates.find((known) => known === message.state) as LRPState | undefined;
   if (presence === undefined || state === undefined || message.actualLrpKey === undefined) throw corrupt("ActualLRP");
@@ -126,14 +126,15 @@ export function actualLRPFromWire(message: wire.ActualLRP, stopMarked: boolean):
     routable: message.optionalRoutable?.value ?? false,
     availabilityZone: message.availabilityZone,
     stopMarked,
+    updateMarked,
   };
 }
 
 export const encodeActualLRP = (row: ActualLRP): Uint8Array =>
-  bytesOf(StoredActualLRP, { actualLrp: actualLRPToWire(row), stopMarked: row.stopMarked });
+  bytesOf(StoredActualLRP, { actualLrp: actualLRPToWire(row), stopMarked: row.stopMarked, updateMarked: row.updateMarked });
 
 export function decodeActualLRP(bytes: Uint8Array): ActualLRP {
   const stored = StoredActualLRP.decode(bytes);
   if (stored.actualLrp === undefined) throw corrupt("ActualLRP");
-  return actualLRPFromWire(stored.actualLrp, stored.stopMarked);
+  return actualLRPFromWire(stored.actualLrp, stored.stopMarked, stored.updateMarked);
 }

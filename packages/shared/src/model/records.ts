@@ -91,6 +91,8 @@ export interface ActualLRP extends ActualLRPKey {
   readonly availabilityZone: string;
   /** Rule S1: this very instance is to be stopped. Only on rows with an instance key; never taken back. */
   readonly stopMarked: boolean;
+  /** The DesiredLRP's internal routes or metric tags are newer than what this instance reported. Only on rows with an instance key. */
+  readonly updateMarked: boolean;
 }
 
 export type TaskState = "PENDING" | "RUNNING" | "COMPLETED" | "RESOLVING";

@@ -65,6 +65,7 @@ const rowArbitrary: fc.Arbitrary<ActualLRP> = fc
       crashCount,
       sinceNs: asEpochNs(BigInt(nowMs - agoMs) * 1_000_000n),
       stopMarked: placed && stopMarked,
+      updateMarked: false,
     });
   });
 

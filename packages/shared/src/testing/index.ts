@@ -53,6 +53,7 @@ export const actualLRP = (fields: Partial<ActualLRP> = {}): ActualLRP => ({
   routable: false,
   availabilityZone: "",
   stopMarked: false,
+  updateMarked: false,
   ...fields,
 });
 

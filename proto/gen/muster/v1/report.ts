@@ -99,6 +99,14 @@ export interface ContainerReport {
   routable: boolean;
   /** Set instead of the LRP keys for a task's container. */
   taskGuid: string;
+  /** Set when running: what the instance was last started or updated with. */
+  actualLrpInternalRoutes: ActualLRPInternalRoute[];
+  metricTags: { [key: string]: string };
+}
+
+export interface ContainerReport_MetricTagsEntry {
+  key: string;
+  value: string;
 }
 
 export interface ReportBatch {
@@ -655,6 +663,8 @@ function createBaseContainerReport(): ContainerReport {
     actualLrpNetInfo: undefined,
     routable: false,
     taskGuid: "",
+    actualLrpInternalRoutes: [],
+    metricTags: {},
   };
 }
 
@@ -678,6 +688,12 @@ export const ContainerReport: MessageFns<ContainerReport> = {
     if (message.taskGuid !== "") {
       writer.uint32(50).string(message.taskGuid);
     }
+    for (const v of message.actualLrpInternalRoutes) {
+      ActualLRPInternalRoute.encode(v!, writer.uint32(58).fork()).join();
+    }
+    globalThis.Object.entries(message.metricTags).forEach(([key, value]: [string, string]) => {
+      ContainerReport_MetricTagsEntry.encode({ key: key as any, value }, writer.uint32(66).fork()).join();
+    });
     return writer;
   },
 
@@ -742,6 +758,25 @@ export const ContainerReport: MessageFns<ContainerReport> = {
             message.taskGuid = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.actualLrpInternalRoutes.push(ActualLRPInternalRoute.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            const entry8 = ContainerReport_MetricTagsEntry.decode(reader, reader.uint32());
+            if (entry8.value !== undefined) {
+              message.metricTags[entry8.key] = entry8.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -771,6 +806,84 @@ export const ContainerReport: MessageFns<ContainerReport> = {
       : undefined;
     message.routable = object.routable ?? false;
     message.taskGuid = object.taskGuid ?? "";
+    message.actualLrpInternalRoutes =
+      object.actualLrpInternalRoutes?.map((e) => ActualLRPInternalRoute.fromPartial(e)) || [];
+    message.metricTags = (globalThis.Object.entries(object.metricTags ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseContainerReport_MetricTagsEntry(): ContainerReport_MetricTagsEntry {
+  return { key: "", value: "" };
+}
+
+export const ContainerReport_MetricTagsEntry: MessageFns<ContainerReport_MetricTagsEntry> = {
+  encode(message: ContainerReport_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ContainerReport_MetricTagsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseContainerReport_MetricTagsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ContainerReport_MetricTagsEntry>): ContainerReport_MetricTagsEntry {
+    return ContainerReport_MetricTagsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ContainerReport_MetricTagsEntry>): ContainerReport_MetricTagsEntry {
+    const message = createBaseContainerReport_MetricTagsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };

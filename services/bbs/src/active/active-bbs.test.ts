@@ -362,6 +362,8 @@ describe("a cell's session", () => {
       actualLrpNetInfo: undefined,
       routable: false,
       taskGuid: "",
+      actualLrpInternalRoutes: [],
+      metricTags: {},
     };
     await again.opened.receive({ message: { $case: "inventory", value: { containers: [container], last: true } } });
     expect(again.words()).toEqual(["welcome", "inventoryDecided"]);

@@ -164,7 +164,7 @@ export const crashActualLRP =
     if (row === undefined) throw new BbsError("ResourceNotFound");
     if (!sameInstance(row.instanceKey, instanceKey))
       throw new BbsError("ActualLRPCannotBeCrashed", undefined, { state: row.state });
-    return done(crashed(row, reason, context));
+    return { ...done(crashed(row, reason, context)), crashed: true };
   };
 
 /** S2: a marked row does not crash, it is gone. */

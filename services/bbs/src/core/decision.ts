@@ -22,6 +22,8 @@ export interface Decision<Reply> {
   /** At most `maxCommandRecords`. */
   readonly writes: readonly Write[];
   readonly reply: Reply;
+  /** Set by a crash report alone: Diego's event streams tell a crash also where the rows show only a new UNCLAIMED one. */
+  readonly crashed?: boolean;
 }
 
 /** @throws BbsError when the command is refused. */
@@ -51,6 +53,7 @@ export const newUnclaimedRow = (key: ActualLRPKey, context: DecisionContext): Ac
   routable: false,
   availabilityZone: "",
   stopMarked: false,
+  updateMarked: false,
 });
 
 /** The row with `fields` changed: `since` is now and the tag moves on by one. */
@@ -63,4 +66,8 @@ export const changedRow = (row: ActualLRP, fields: Partial<ActualLRP>, context: 
 
 /** The row without its instance, waiting for a place again; crash count and reason stay. */
 export const unclaimedRow = (row: ActualLRP, context: DecisionContext): ActualLRP =>
-  changedRow(row, { state: "UNCLAIMED", instanceKey: undefined, netInfo: undefined, stopMarked: false }, context);
+  changedRow(
+    row,
+    { state: "UNCLAIMED", instanceKey: undefined, netInfo: undefined, stopMarked: false, updateMarked: false },
+    context,
+  );

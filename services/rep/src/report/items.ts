@@ -21,6 +21,8 @@ export const inventoryLine = (record: ContainerRecord, cellId: string): Containe
   actualLrpNetInfo: record.state === "running" && record.netInfo !== undefined ? netInfoToWire(record.netInfo) : undefined,
   routable: record.state === "running" && record.routable,
   taskGuid: "",
+  actualLrpInternalRoutes: [],
+  metricTags: {},
 });
 
 /** The item of a report; `record` is there for every kind but those about rows without a container. */

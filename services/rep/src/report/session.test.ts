@@ -12,6 +12,8 @@ const line: ContainerReport = {
   actualLrpNetInfo: undefined,
   routable: false,
   taskGuid: "",
+  actualLrpInternalRoutes: [],
+  metricTags: {},
 };
 const item = (): Omit<ReportItem, "id"> => ({
   actualLrpKey: undefined,

@@ -69,6 +69,7 @@ export const row = (processGuid: string, index = 0, over: Partial<ActualLRP> = {
   routable: false,
   availabilityZone: "",
   stopMarked: false,
+  updateMarked: false,
   ...over,
 });
 

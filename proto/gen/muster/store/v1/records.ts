@@ -78,6 +78,8 @@ export interface ActualLRP {
     | undefined;
   /** Rule S1: this instance is to be stopped. Durable, and dies with the instance. */
   stopMarked: boolean;
+  /** The DesiredLRP's internal routes or metric tags are newer than what this instance reported; goes with the report that shows them. */
+  updateMarked: boolean;
 }
 
 /** A task without its definition's secrets. */
@@ -146,6 +148,8 @@ export const Continuation_Work = {
   WORK_STOP: 1,
   /** WORK_CREATE - Create the missing indices up to `to_index`. */
   WORK_CREATE: 2,
+  /** WORK_UPDATE - Mark every running instance whose internal routes or metric tags are outdated. */
+  WORK_UPDATE: 3,
 } as const;
 
 export type Continuation_Work = typeof Continuation_Work[keyof typeof Continuation_Work];
@@ -154,6 +158,7 @@ export namespace Continuation_Work {
   export type WORK_UNSPECIFIED = typeof Continuation_Work.WORK_UNSPECIFIED;
   export type WORK_STOP = typeof Continuation_Work.WORK_STOP;
   export type WORK_CREATE = typeof Continuation_Work.WORK_CREATE;
+  export type WORK_UPDATE = typeof Continuation_Work.WORK_UPDATE;
 }
 
 function createBaseHead(): Head {
@@ -769,7 +774,7 @@ export const RunInfo: MessageFns<RunInfo> = {
 };
 
 function createBaseActualLRP(): ActualLRP {
-  return { actualLrp: undefined, stopMarked: false };
+  return { actualLrp: undefined, stopMarked: false, updateMarked: false };
 }
 
 export const ActualLRP: MessageFns<ActualLRP> = {
@@ -779,6 +784,9 @@ export const ActualLRP: MessageFns<ActualLRP> = {
     }
     if (message.stopMarked !== false) {
       writer.uint32(16).bool(message.stopMarked);
+    }
+    if (message.updateMarked !== false) {
+      writer.uint32(24).bool(message.updateMarked);
     }
     return writer;
   },
@@ -812,6 +820,14 @@ export const ActualLRP: MessageFns<ActualLRP> = {
             message.stopMarked = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.updateMarked = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -833,6 +849,7 @@ export const ActualLRP: MessageFns<ActualLRP> = {
       ? ActualLRP1.fromPartial(object.actualLrp)
       : undefined;
     message.stopMarked = object.stopMarked ?? false;
+    message.updateMarked = object.updateMarked ?? false;
     return message;
   },
 };
