@@ -179,18 +179,3 @@ export function decodeRunInfo(bytes: Uint8Array): RunInfo {
   const stored = StoredRunInfo.decode(bytes);
   return { processGuid: asProcessGuid(stored.processGuid), sealed: stored.sealed };
 }
-
-/** A metric tag's value for one instance (bbs-semantics.md 3). */
-export const resolveMetricTags = (
-  tags: ReadonlyMap<string, MetricTagValue>,
-  index: number,
-  instanceGuid: string,
-): Record<string, string> =>
-  mapToRecord(
-    new Map(
-      [...tags].map(([name, tag]) => [
-        name,
-        "static" in tag ? tag.static : tag.dynamic === "INDEX" ? String(index) : instanceGuid,
-      ]),
-    ),
-  );

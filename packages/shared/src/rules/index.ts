@@ -2,5 +2,6 @@
 export * from "./cells.js";
 export * from "./crash.js";
 export * from "./plan.js";
+export * from "./resolved.js";
 export * from "./rules.js";
 export * from "./wanted.js";
