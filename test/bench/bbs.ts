@@ -1,13 +1,10 @@
 // How fast the BBS is: unary calls beside a bare echo of the same run, reported items, lists; and its core and journal without gRPC.
 // The service, the echo, etcd and this load each are a process of their own.
 import { cpus, totalmem } from "node:os";
-import { type ServiceError, status } from "@grpc/grpc-js";
-import { ActiveBbs, type Command, claimActualLRP, createSealer, desireLRP, startActualLRP, whenSent } from "@muster/bbs";
+import { type Command, claimActualLRP, desireLRP, startActualLRP } from "@muster/bbs";
 import { ClaimActualLRPRequest } from "@muster/proto/models/actual_lrp_requests";
-import { DesiredLRP } from "@muster/proto/models/desired_lrp";
-import { systemClock, systemEntropy } from "@muster/shared/clock";
+import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import { netInfoFromWire } from "@muster/shared/codec";
-import { silentLog } from "@muster/shared/log";
 import { asCellId, asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
 import { collect, serverStream, unary } from "@muster/shared/rpc";
 import {
@@ -21,8 +18,12 @@ import {
   tlsOf,
 } from "../support/bbs.js";
 import { startEtcd } from "../support/etcd.js";
+import { claimCall, claimRequest, desireCall, startCall } from "./calls.js";
 import { echoCall, startEcho } from "./echo.js";
+import { benchFleet } from "./fleet.js";
+import { startActive } from "./in-process.js";
 import { type Call, type LoadFigures, paced, saturate } from "./load.js";
+import { cellOf, desired, guidOf, netInfo } from "./messages.js";
 import { type ReportFigures, reportItems } from "./report-load.js";
 
 export interface BbsBenchOptions {
@@ -35,6 +36,8 @@ export interface BbsBenchOptions {
   readonly connections: number;
   /** The service writes its CPU profile into this folder. */
   readonly profileDir: string | undefined;
+  /** Fleets on record to measure with, in instances. */
+  readonly fleets: readonly number[];
 }
 
 export const bbsBenchDefaults: BbsBenchOptions = {
@@ -44,6 +47,7 @@ export const bbsBenchDefaults: BbsBenchOptions = {
   inFlight: 200,
   connections: 4,
   profileDir: undefined,
+  fleets: [10_000, 250_000],
 };
 
 interface UnaryFigures {
@@ -65,7 +69,13 @@ export interface BbsBenchFigures {
 export async function benchBbs(options: Partial<BbsBenchOptions> = {}): Promise<BbsBenchFigures> {
   const settings = { ...bbsBenchDefaults, ...options };
   const stores: object[] = [];
-  for (const store of settings.stores) stores.push(await withHome(store, (home) => benchService(home, settings)));
+  for (const store of settings.stores) {
+    const service = await withHome(store, (home) => benchService(home, settings));
+    const fleets: object[] = [];
+    for (const instances of settings.fleets)
+      fleets.push(await withHome(store, (home) => benchFleet(home, { instances, calls: settings.calls / 4 })));
+    stores.push({ ...service, fleets });
+  }
   return {
     bench: "bbs",
     machine: {
@@ -79,6 +89,8 @@ export async function benchBbs(options: Partial<BbsBenchOptions> = {}): Promise<
       p99_ms_at_half: 50,
       reported_items_per_second: 20_000,
       in_process_commands_per_second: 50_000,
+      memory_mib_at_250000: 2_048,
+      failover_ms_at_250000: "leadership TTL + 10,000",
     },
     stores,
     in_process_lmdb: await benchInProcess(settings.calls),
@@ -94,39 +106,6 @@ async function withHome<Result>(store: "lmdb" | "etcd", use: (home: StoreHome) =
   await using home = await etcdHome(etcd);
   return await use(home);
 }
-
-// --- messages, as an app of the command line has them
-
-const desired = (processGuid: string, instances = 1): DesiredLRP =>
-  DesiredLRP.fromPartial({
-    processGuid,
-    domain: "bench",
-    logGuid: processGuid,
-    rootFs: "preloaded:busybox",
-    instances,
-    memoryMb: 256,
-    diskMb: 512,
-    cpuWeight: 5,
-    annotation: JSON.stringify({ name: processGuid, version: 1 }),
-    ports: [8080],
-    action: {
-      runAction: { path: "/bin/server", args: ["--port", "8080"], user: "vcap", env: [{ name: "PORT", value: "8080" }] },
-    },
-    environmentVariables: [{ name: "VCAP_APPLICATION", value: JSON.stringify({ name: processGuid, limits: { mem: 256 } }) }],
-    metricTags: { source_id: { static: processGuid } },
-    routes: { routes: { "cf-router": Buffer.from('[{"hostnames":["app.example.com"],"port":8080}]') } },
-  } as never);
-
-const netInfo = {
-  address: "10.0.16.4",
-  ports: [{ containerPort: 8080, hostPort: 61_001, containerTlsProxyPort: 0, hostTlsProxyPort: 0 }],
-  instanceAddress: "10.255.1.2",
-  preferredAddress: 2 as const,
-  instanceIpv6Address: "",
-};
-
-const guidOf = (kind: string, n: number): string => `${kind}-${String(n).padStart(8, "0")}-4f6e-9a1c-bench`;
-const cellOf = (n: number, cells: number): string => `cell-${n % cells}`;
 
 /** People see where it stands; stdout is for the figures alone. */
 const tell = (what: string): void => {
@@ -218,60 +197,6 @@ async function measure(call: Call, { calls, inFlight }: BbsBenchOptions): Promis
   return { saturated, at_half_of_it: await paced(next, { calls: Math.ceil(calls / 2), perSecond: saturated.per_second / 2 }) };
 }
 
-const of = (clients: readonly BbsClients[], n: number): BbsClients => {
-  const one = clients[n % clients.length];
-  if (one === undefined) throw new Error("no clients");
-  return one;
-};
-
-/** On a busy machine the store may stall for a second: the call is made again, and its latency is all of the time. */
-const patient =
-  (call: Call): Call =>
-  (n, done) => {
-    let tries = 1;
-    const attempt = (): void =>
-      call(n, (error) => {
-        const code = (error as Partial<ServiceError> | null)?.code;
-        if (code === status.ALREADY_EXISTS && tries > 1) done(null);
-        else if (code !== status.UNAVAILABLE || tries > 100) done(error);
-        else {
-          tries += 1;
-          setTimeout(attempt, 50);
-        }
-      });
-    attempt();
-  };
-
-const desireCall = (clients: readonly BbsClients[], kind: string): Call =>
-  patient((n, done) => of(clients, n).bbs.desireDesiredLrp({ desiredLrp: desired(guidOf(kind, n)) }, done));
-
-const instanceOf = (n: number, cells: number) => ({ instanceGuid: guidOf("instance", n), cellId: cellOf(n, cells) });
-
-const claimRequest = (kind: string, n: number, cells: number): ClaimActualLRPRequest => ({
-  processGuid: guidOf(kind, n),
-  index: 0,
-  actualLrpInstanceKey: instanceOf(n, cells),
-});
-
-const claimCall = (cells: readonly BbsClients[], kind: string): Call =>
-  patient((n, done) => of(cells, n).bbs.claimActualLrp(claimRequest(kind, n, cells.length), done));
-
-const startCall = (cells: readonly BbsClients[], kind: string): Call =>
-  patient((n, done) =>
-    of(cells, n).bbs.startActualLrp(
-      {
-        actualLrpKey: { processGuid: guidOf(kind, n), index: 0, domain: "bench" },
-        actualLrpInstanceKey: instanceOf(n, cells.length),
-        actualLrpNetInfo: netInfo,
-        actualLrpInternalRoutes: [],
-        metricTags: {},
-        optionalRoutable: { $case: "Routable", value: true },
-        availabilityZone: "z1",
-      },
-      done,
-    ),
-  );
-
 const desireOne = (clients: BbsClients | undefined, desiredLrp: DesiredLRP): Promise<unknown> => {
   if (clients === undefined) throw new Error("no clients");
   return unary(clients.bbs.desireDesiredLrp.bind(clients.bbs), { desiredLrp });
@@ -329,22 +254,4 @@ async function benchInProcess(calls: number): Promise<InProcessFigures> {
     starts_per_second: starts.per_second,
     commands_per_second: Math.round((rows * 2) / (claims.seconds + starts.seconds)),
   };
-}
-
-async function startActive(store: Awaited<ReturnType<StoreHome["open"]>>): Promise<ActiveBbs> {
-  const leadership = await store.campaign("bbs", "bench", 10_000, new AbortController().signal);
-  return ActiveBbs.start({
-    store,
-    leadership,
-    clock: systemClock,
-    entropy: systemEntropy,
-    log: silentLog(),
-    secrets: createSealer({ keys: [{ label: "k1", passphrase: "a passphrase for tests only" }], activeLabel: "k1" }),
-    metrics: { committed: () => undefined, resent: () => undefined },
-    whenSent,
-    presenceTtlMs: 5_000,
-    onLost: (cause) => {
-      throw cause;
-    },
-  });
 }

@@ -7,13 +7,14 @@ import { benchGarden } from "./garden.js";
 import { benchStore } from "./store.js";
 
 const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
-       pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--profile DIR]
+       pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--fleet INSTANCES] [--profile DIR]
        pnpm bench auction [--size INSTANCES]
        pnpm bench garden
 
 store     commits of 1, 16 and 127 puts on each driver, or on the one named; --size  bytes of each value
 bbs       unary calls beside a bare echo, reported items, lists, and core with journal alone; both stores unless one is named.
           --size  unary calls of each kind (${bbsBenchDefaults.calls}); twice as many items are reported
+          --fleet  instances on record for lists, memory and failover (${bbsBenchDefaults.fleets.join(" and ")}; 0: none)
           --profile  the service writes its CPU profile into this folder
 garden    a cached image from create to process started, beside a bare \`runc run\`; as root
 auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
@@ -30,13 +31,26 @@ function sizeOf(given: string | undefined): number | undefined {
   return Number.isInteger(size) && size >= 100 && size <= 5_000_000 ? size : fail("--size is a number from 100 to 5000000");
 }
 
+function fleetsOf(given: string): number[] {
+  const instances = Number(given);
+  if (instances === 0) return [];
+  return Number.isInteger(instances) && instances % 5 === 0 && instances <= 1_000_000
+    ? [instances]
+    : fail("--fleet is a multiple of 5");
+}
+
 function storeOf(given: string | undefined): "lmdb" | "etcd" | undefined {
   if (given === undefined || given === "lmdb" || given === "etcd") return given;
   return fail(`no store is called ${given}`);
 }
 
 async function run(): Promise<object> {
-  const options = { store: { type: "string" }, size: { type: "string" }, profile: { type: "string" } } as const;
+  const options = {
+    store: { type: "string" },
+    size: { type: "string" },
+    fleet: { type: "string" },
+    profile: { type: "string" },
+  } as const;
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const size = sizeOf(values.size);
   const store = storeOf(values.store);
@@ -51,6 +65,7 @@ async function run(): Promise<object> {
       return benchBbs({
         ...(store === undefined ? {} : { stores: [store] }),
         ...(size === undefined ? {} : { calls: size, reported: size * 2 }),
+        ...(values.fleet === undefined ? {} : { fleets: fleetsOf(values.fleet) }),
         profileDir: values.profile,
       });
     case "garden":

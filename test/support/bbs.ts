@@ -118,7 +118,9 @@ export async function etcdHome(etcd: EtcdCluster): Promise<StoreHome> {
 // --- a BBS in this process
 
 const passphrase = "a passphrase for tests only";
-const sealer = createSealer({ keys: [{ label: "k1", passphrase }], activeLabel: "k1" });
+/** Every BBS here seals with this key, so that one may read what another has written. */
+export const sealingKeys = { keys: [{ label: "k1", passphrase }], activeLabel: "k1" };
+const sealer = createSealer(sealingKeys);
 
 export interface BbsOptions {
   /** 30 s by default: whoever tests expiry asks for less. */
