@@ -152,9 +152,32 @@ export interface StopLRPInstanceResponse {
 
 export interface EvacuateRequest {
   cancel: boolean;
+  /** Asks how it goes, and changes nothing. */
+  progressOnly: boolean;
 }
 
+/** How the evacuation goes: it is complete when the cell evacuates and no container is left. */
 export interface EvacuateResponse {
+  evacuating: boolean;
+  /** Whether the time for it is over: what is left is being stopped. */
+  timedOut: boolean;
+  /** Milliseconds since this rep began, or took up, the evacuation. */
+  elapsedMs: bigint;
+  /** What is still on the cell, by process guid and index, then task guid. */
+  remaining: EvacuationBlocker[];
+}
+
+/** A container that is not gone yet, and what it waits for. */
+export interface EvacuationBlocker {
+  instanceGuid: string;
+  processGuid: string;
+  index: number;
+  /** Set instead of process guid and index for a task. */
+  taskGuid: string;
+  /** RUNNING, CLAIMED, SHUTDOWN or CRASHED; for a task RUNNING or COMPLETED. */
+  state: string;
+  /** Never empty. */
+  waitingFor: string;
 }
 
 export interface LogsRequest {
@@ -201,7 +224,9 @@ function createBaseStateRequest(): StateRequest {
   return {};
 }
 
-export const StateRequest: MessageFns<StateRequest> = {
+export const StateRequest: MessageFns<StateRequest, "muster.v1.StateRequest"> = {
+  $type: "muster.v1.StateRequest" as const,
+
   encode(_: StateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -244,7 +269,9 @@ function createBaseResources(): Resources {
   return { memoryMb: 0, diskMb: 0, containers: 0 };
 }
 
-export const Resources: MessageFns<Resources> = {
+export const Resources: MessageFns<Resources, "muster.v1.Resources"> = {
+  $type: "muster.v1.Resources" as const,
+
   encode(message: Resources, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.memoryMb !== 0) {
       writer.uint32(8).int32(message.memoryMb);
@@ -323,7 +350,9 @@ function createBaseRootFSProvider(): RootFSProvider {
   return { scheme: "", fixedSet: false, names: [] };
 }
 
-export const RootFSProvider: MessageFns<RootFSProvider> = {
+export const RootFSProvider: MessageFns<RootFSProvider, "muster.v1.RootFSProvider"> = {
+  $type: "muster.v1.RootFSProvider" as const,
+
   encode(message: RootFSProvider, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.scheme !== "") {
       writer.uint32(10).string(message.scheme);
@@ -402,7 +431,9 @@ function createBaseLRPState(): LRPState {
   return { processGuid: "", index: 0, domain: "", instanceGuid: "", state: "", memoryMb: 0, diskMb: 0 };
 }
 
-export const LRPState: MessageFns<LRPState> = {
+export const LRPState: MessageFns<LRPState, "muster.v1.LRPState"> = {
+  $type: "muster.v1.LRPState" as const,
+
   encode(message: LRPState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -529,7 +560,9 @@ function createBaseTaskState(): TaskState {
   return { taskGuid: "", domain: "", state: "", memoryMb: 0, diskMb: 0 };
 }
 
-export const TaskState: MessageFns<TaskState> = {
+export const TaskState: MessageFns<TaskState, "muster.v1.TaskState"> = {
+  $type: "muster.v1.TaskState" as const,
+
   encode(message: TaskState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -652,7 +685,9 @@ function createBaseStateResponse(): StateResponse {
   };
 }
 
-export const StateResponse: MessageFns<StateResponse> = {
+export const StateResponse: MessageFns<StateResponse, "muster.v1.StateResponse"> = {
+  $type: "muster.v1.StateResponse" as const,
+
   encode(message: StateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.full !== false) {
       writer.uint32(8).bool(message.full);
@@ -938,7 +973,9 @@ function createBaseLRPWork(): LRPWork {
   };
 }
 
-export const LRPWork: MessageFns<LRPWork> = {
+export const LRPWork: MessageFns<LRPWork, "muster.v1.LRPWork"> = {
+  $type: "muster.v1.LRPWork" as const,
+
   encode(message: LRPWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.auctionId !== "") {
       writer.uint32(10).string(message.auctionId);
@@ -1111,7 +1148,9 @@ function createBaseTaskWork(): TaskWork {
   };
 }
 
-export const TaskWork: MessageFns<TaskWork> = {
+export const TaskWork: MessageFns<TaskWork, "muster.v1.TaskWork"> = {
+  $type: "muster.v1.TaskWork" as const,
+
   encode(message: TaskWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.auctionId !== "") {
       writer.uint32(10).string(message.auctionId);
@@ -1262,7 +1301,9 @@ function createBasePerformRequest(): PerformRequest {
   return { cellId: "", lrps: [], tasks: [] };
 }
 
-export const PerformRequest: MessageFns<PerformRequest> = {
+export const PerformRequest: MessageFns<PerformRequest, "muster.v1.PerformRequest"> = {
+  $type: "muster.v1.PerformRequest" as const,
+
   encode(message: PerformRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.cellId !== "") {
       writer.uint32(10).string(message.cellId);
@@ -1341,7 +1382,9 @@ function createBaseRefusedWork(): RefusedWork {
   return { auctionId: "", reason: "" };
 }
 
-export const RefusedWork: MessageFns<RefusedWork> = {
+export const RefusedWork: MessageFns<RefusedWork, "muster.v1.RefusedWork"> = {
+  $type: "muster.v1.RefusedWork" as const,
+
   encode(message: RefusedWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.auctionId !== "") {
       writer.uint32(10).string(message.auctionId);
@@ -1408,7 +1451,9 @@ function createBasePerformResponse(): PerformResponse {
   return { refused: [] };
 }
 
-export const PerformResponse: MessageFns<PerformResponse> = {
+export const PerformResponse: MessageFns<PerformResponse, "muster.v1.PerformResponse"> = {
+  $type: "muster.v1.PerformResponse" as const,
+
   encode(message: PerformResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.refused) {
       RefusedWork.encode(v!, writer.uint32(10).fork()).join();
@@ -1463,7 +1508,9 @@ function createBaseStopLRPInstanceRequest(): StopLRPInstanceRequest {
   return { processGuid: "", instanceGuid: "" };
 }
 
-export const StopLRPInstanceRequest: MessageFns<StopLRPInstanceRequest> = {
+export const StopLRPInstanceRequest: MessageFns<StopLRPInstanceRequest, "muster.v1.StopLRPInstanceRequest"> = {
+  $type: "muster.v1.StopLRPInstanceRequest" as const,
+
   encode(message: StopLRPInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -1530,7 +1577,9 @@ function createBaseStopLRPInstanceResponse(): StopLRPInstanceResponse {
   return {};
 }
 
-export const StopLRPInstanceResponse: MessageFns<StopLRPInstanceResponse> = {
+export const StopLRPInstanceResponse: MessageFns<StopLRPInstanceResponse, "muster.v1.StopLRPInstanceResponse"> = {
+  $type: "muster.v1.StopLRPInstanceResponse" as const,
+
   encode(_: StopLRPInstanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1570,13 +1619,18 @@ export const StopLRPInstanceResponse: MessageFns<StopLRPInstanceResponse> = {
 };
 
 function createBaseEvacuateRequest(): EvacuateRequest {
-  return { cancel: false };
+  return { cancel: false, progressOnly: false };
 }
 
-export const EvacuateRequest: MessageFns<EvacuateRequest> = {
+export const EvacuateRequest: MessageFns<EvacuateRequest, "muster.v1.EvacuateRequest"> = {
+  $type: "muster.v1.EvacuateRequest" as const,
+
   encode(message: EvacuateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.cancel !== false) {
       writer.uint32(8).bool(message.cancel);
+    }
+    if (message.progressOnly !== false) {
+      writer.uint32(16).bool(message.progressOnly);
     }
     return writer;
   },
@@ -1602,6 +1656,14 @@ export const EvacuateRequest: MessageFns<EvacuateRequest> = {
             message.cancel = reader.bool();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.progressOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1620,16 +1682,34 @@ export const EvacuateRequest: MessageFns<EvacuateRequest> = {
   fromPartial(object: DeepPartial<EvacuateRequest>): EvacuateRequest {
     const message = createBaseEvacuateRequest();
     message.cancel = object.cancel ?? false;
+    message.progressOnly = object.progressOnly ?? false;
     return message;
   },
 };
 
 function createBaseEvacuateResponse(): EvacuateResponse {
-  return {};
+  return { evacuating: false, timedOut: false, elapsedMs: 0n, remaining: [] };
 }
 
-export const EvacuateResponse: MessageFns<EvacuateResponse> = {
-  encode(_: EvacuateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const EvacuateResponse: MessageFns<EvacuateResponse, "muster.v1.EvacuateResponse"> = {
+  $type: "muster.v1.EvacuateResponse" as const,
+
+  encode(message: EvacuateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.evacuating !== false) {
+      writer.uint32(8).bool(message.evacuating);
+    }
+    if (message.timedOut !== false) {
+      writer.uint32(16).bool(message.timedOut);
+    }
+    if (message.elapsedMs !== 0n) {
+      if (BigInt.asUintN(64, message.elapsedMs) !== message.elapsedMs) {
+        throw new globalThis.Error("value provided for field message.elapsedMs of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.elapsedMs);
+    }
+    for (const v of message.remaining) {
+      EvacuationBlocker.encode(v!, writer.uint32(34).fork()).join();
+    }
     return writer;
   },
 
@@ -1646,6 +1726,38 @@ export const EvacuateResponse: MessageFns<EvacuateResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.evacuating = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.timedOut = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.elapsedMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.remaining.push(EvacuationBlocker.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1661,8 +1773,129 @@ export const EvacuateResponse: MessageFns<EvacuateResponse> = {
   create(base?: DeepPartial<EvacuateResponse>): EvacuateResponse {
     return EvacuateResponse.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<EvacuateResponse>): EvacuateResponse {
+  fromPartial(object: DeepPartial<EvacuateResponse>): EvacuateResponse {
     const message = createBaseEvacuateResponse();
+    message.evacuating = object.evacuating ?? false;
+    message.timedOut = object.timedOut ?? false;
+    message.elapsedMs = (object.elapsedMs !== undefined && object.elapsedMs !== null) ? BigInt(object.elapsedMs) : 0n;
+    message.remaining = object.remaining?.map((e) => EvacuationBlocker.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseEvacuationBlocker(): EvacuationBlocker {
+  return { instanceGuid: "", processGuid: "", index: 0, taskGuid: "", state: "", waitingFor: "" };
+}
+
+export const EvacuationBlocker: MessageFns<EvacuationBlocker, "muster.v1.EvacuationBlocker"> = {
+  $type: "muster.v1.EvacuationBlocker" as const,
+
+  encode(message: EvacuationBlocker, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instanceGuid !== "") {
+      writer.uint32(10).string(message.instanceGuid);
+    }
+    if (message.processGuid !== "") {
+      writer.uint32(18).string(message.processGuid);
+    }
+    if (message.index !== 0) {
+      writer.uint32(24).int32(message.index);
+    }
+    if (message.taskGuid !== "") {
+      writer.uint32(34).string(message.taskGuid);
+    }
+    if (message.state !== "") {
+      writer.uint32(42).string(message.state);
+    }
+    if (message.waitingFor !== "") {
+      writer.uint32(50).string(message.waitingFor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EvacuationBlocker {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEvacuationBlocker();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instanceGuid = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.processGuid = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.index = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.taskGuid = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.waitingFor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EvacuationBlocker>): EvacuationBlocker {
+    return EvacuationBlocker.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EvacuationBlocker>): EvacuationBlocker {
+    const message = createBaseEvacuationBlocker();
+    message.instanceGuid = object.instanceGuid ?? "";
+    message.processGuid = object.processGuid ?? "";
+    message.index = object.index ?? 0;
+    message.taskGuid = object.taskGuid ?? "";
+    message.state = object.state ?? "";
+    message.waitingFor = object.waitingFor ?? "";
     return message;
   },
 };
@@ -1671,7 +1904,9 @@ function createBaseLogsRequest(): LogsRequest {
   return { instanceGuid: "", processGuid: "", follow: false };
 }
 
-export const LogsRequest: MessageFns<LogsRequest> = {
+export const LogsRequest: MessageFns<LogsRequest, "muster.v1.LogsRequest"> = {
+  $type: "muster.v1.LogsRequest" as const,
+
   encode(message: LogsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instanceGuid !== "") {
       writer.uint32(10).string(message.instanceGuid);
@@ -1750,7 +1985,9 @@ function createBaseLogsResponse(): LogsResponse {
   return { processGuid: "", index: 0, instanceGuid: "", timeNs: 0n, source: "", stream: 0, line: Buffer.alloc(0) };
 }
 
-export const LogsResponse: MessageFns<LogsResponse> = {
+export const LogsResponse: MessageFns<LogsResponse, "muster.v1.LogsResponse"> = {
+  $type: "muster.v1.LogsResponse" as const,
+
   encode(message: LogsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -1880,7 +2117,9 @@ function createBaseContainerMetricsRequest(): ContainerMetricsRequest {
   return {};
 }
 
-export const ContainerMetricsRequest: MessageFns<ContainerMetricsRequest> = {
+export const ContainerMetricsRequest: MessageFns<ContainerMetricsRequest, "muster.v1.ContainerMetricsRequest"> = {
+  $type: "muster.v1.ContainerMetricsRequest" as const,
+
   encode(_: ContainerMetricsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1934,7 +2173,9 @@ function createBaseContainerMetrics(): ContainerMetrics {
   };
 }
 
-export const ContainerMetrics: MessageFns<ContainerMetrics> = {
+export const ContainerMetrics: MessageFns<ContainerMetrics, "muster.v1.ContainerMetrics"> = {
+  $type: "muster.v1.ContainerMetrics" as const,
+
   encode(message: ContainerMetrics, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instanceGuid !== "") {
       writer.uint32(10).string(message.instanceGuid);
@@ -2123,7 +2364,9 @@ function createBaseContainerMetricsResponse(): ContainerMetricsResponse {
   return { containers: [] };
 }
 
-export const ContainerMetricsResponse: MessageFns<ContainerMetricsResponse> = {
+export const ContainerMetricsResponse: MessageFns<ContainerMetricsResponse, "muster.v1.ContainerMetricsResponse"> = {
+  $type: "muster.v1.ContainerMetricsResponse" as const,
+
   encode(message: ContainerMetricsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.containers) {
       ContainerMetrics.encode(v!, writer.uint32(10).fork()).join();
@@ -2346,7 +2589,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;
