@@ -3,6 +3,7 @@
 import type { ActualLRP as WireActualLRP } from "@muster/proto/models/actual_lrp";
 import type * as actual from "@muster/proto/models/actual_lrp_requests";
 import type { CellsResponse } from "@muster/proto/models/cells";
+import type { DesiredLRPSchedulingInfo, DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
 import type * as desired from "@muster/proto/models/desired_lrp_requests";
 import type { DomainsResponse, UpsertDomainRequest, UpsertDomainResponse } from "@muster/proto/models/domain";
 import type { PingResponse } from "@muster/proto/models/ping";
@@ -90,21 +91,23 @@ export class Calls {
 
   // --- actual LRPs: reads
 
-  actualLRPs(request: actual.ActualLRPsRequest): Promise<WireActualLRP[]> {
+  actualLRPs(request: actual.ActualLRPsRequest): Promise<Iterable<WireActualLRP>> {
     const index = request.optionalIndex?.value;
     return this.#active.journal.read((state) =>
-      pickRows(state, request)
-        .filter((row) => matches(row, request) && (index === undefined || row.index === index))
-        .map(actualLRPToWire),
+      listed(
+        pickRows(state, request).filter((row) => matches(row, request) && (index === undefined || row.index === index)),
+        actualLRPToWire,
+      ),
     );
   }
 
-  async actualLRPsByProcessGuids(request: actual.ActualLRPsByProcessGuidsRequest): Promise<WireActualLRP[]> {
+  async actualLRPsByProcessGuids(request: actual.ActualLRPsByProcessGuidsRequest): Promise<Iterable<WireActualLRP>> {
     validation.validateActualLRPsByProcessGuids(request);
     return this.#active.journal.read((state) =>
-      [...new Set(request.processGuids)]
-        .flatMap((guid) => [...state.tables.rowsOfProcess(asProcessGuid(guid))])
-        .map(actualLRPToWire),
+      listed(
+        [...new Set(request.processGuids)].flatMap((guid) => [...state.tables.rowsOfProcess(asProcessGuid(guid))]),
+        actualLRPToWire,
+      ),
     );
   }
 
@@ -220,13 +223,13 @@ export class Calls {
     return done;
   }
 
-  async desiredLRPs(request: desired.DesiredLRPsRequest): Promise<desired.DesiredLRPsResponse["desiredLrps"]> {
+  async desiredLRPs(request: desired.DesiredLRPsRequest): Promise<Iterable<WireDesiredLRP>> {
     const picked = await this.#active.journal.read((state) =>
       [...state.tables.desiredLRPs.values()]
         .filter((record) => matchesDesired(record, request, true))
         .map((record) => ({ record, sealed: state.tables.runInfos.get(record.processGuid)?.sealed })),
     );
-    return picked.map(({ record, sealed }) => this.#opened(record, sealed));
+    return listed(picked, ({ record, sealed }) => this.#opened(record, sealed));
   }
 
   /** A cell may read the run information of what it holds CLAIMED or RUNNING, and of nothing else. */
@@ -250,11 +253,12 @@ export class Calls {
     return desiredLRPToWire(record, this.#active.secrets.open(sealed));
   }
 
-  desiredLRPSchedulingInfos(
-    request: desired.DesiredLRPsRequest,
-  ): Promise<desired.DesiredLRPSchedulingInfosResponse["desiredLrpSchedulingInfos"]> {
+  desiredLRPSchedulingInfos(request: desired.DesiredLRPsRequest): Promise<Iterable<DesiredLRPSchedulingInfo>> {
     return this.#active.journal.read((state) =>
-      [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)).map(schedulingInfoToWire),
+      listed(
+        [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)),
+        schedulingInfoToWire,
+      ),
     );
   }
 
@@ -269,12 +273,25 @@ export class Calls {
     });
   }
 
-  desiredLRPRoutingInfos(request: desired.DesiredLRPsRequest): Promise<desired.DesiredLRPsResponse["desiredLrps"]> {
+  desiredLRPRoutingInfos(request: desired.DesiredLRPsRequest): Promise<Iterable<WireDesiredLRP>> {
     return this.#active.journal.read((state) =>
-      [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)).map(routingInfoToWire),
+      listed(
+        [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)),
+        routingInfoToWire,
+      ),
     );
   }
 }
+
+/**
+ * Records picked in one tick, each made a message only when it is taken: records never change, and a list of 250,000 rows must not
+ * hold up the event loop.
+ */
+const listed = <Record, Message>(records: readonly Record[], toWire: (record: Record) => Message): Iterable<Message> => ({
+  *[Symbol.iterator]() {
+    for (const record of records) yield toWire(record);
+  },
+});
 
 /** Starts from the narrowest index that the filter allows. */
 function pickRows(state: CoreState, filter: { readonly cellId: string; readonly processGuid: string }): ActualLRP[] {

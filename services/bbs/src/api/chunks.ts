@@ -19,17 +19,12 @@ const roughSize = (item: unknown): number => {
 
 /** Cuts `items` into messages. An empty list is one empty message, so that the reader knows it was answered. */
 export async function* chunked<Item, Message>(
-  items: Promise<readonly Item[]>,
+  items: Promise<Iterable<Item>>,
   message: (items: Item[]) => Message,
 ): AsyncIterable<Message> {
-  const all = await items;
-  if (all.length === 0) {
-    yield message([]);
-    return;
-  }
   let chunk: Item[] = [];
   let bytes = 0;
-  for (const item of all) {
+  for (const item of await items) {
     const size = roughSize(item);
     if (chunk.length >= itemsPerChunk || (chunk.length > 0 && bytes + size > chunkBytes)) {
       yield message(chunk);
@@ -40,5 +35,6 @@ export async function* chunked<Item, Message>(
     chunk.push(item);
     bytes += size;
   }
+  // An empty list is one empty message.
   yield message(chunk);
 }

@@ -4,8 +4,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { TLSSocket } from "node:tls";
+import type { ActualLRP } from "@muster/proto/models/actual_lrp";
 import * as actual from "@muster/proto/models/actual_lrp_requests";
 import { CellsResponse } from "@muster/proto/models/cells";
+import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import * as desired from "@muster/proto/models/desired_lrp_requests";
 import { DomainsResponse, UpsertDomainRequest, UpsertDomainResponse } from "@muster/proto/models/domain";
 import type { Error as WireError } from "@muster/proto/models/error";
@@ -72,12 +74,12 @@ function routesOf(calls: Calls): ReadonlyMap<string, Route> {
     handle: async () => PingResponse.encode(await calls.ping()).finish(),
     refuse: () => PingResponse.encode({ available: false }).finish(),
   };
-  const rows = async (list: Promise<actual.ActualLRPsResponse["actualLrps"]>) => ({ ...none, actualLrps: await list });
+  const rows = async (list: Promise<Iterable<ActualLRP>>) => ({ ...none, actualLrps: [...(await list)] });
   const groups = async (list: Promise<actual.ActualLRPGroupsResponse["actualLrpGroups"]>) => ({
     ...none,
     actualLrpGroups: await list,
   });
-  const desires = async (list: Promise<desired.DesiredLRPsResponse["desiredLrps"]>) => ({ ...none, desiredLrps: await list });
+  const desires = async (list: Promise<Iterable<DesiredLRP>>) => ({ ...none, desiredLrps: [...(await list)] });
   const noRows = { ...none, actualLrps: [] };
   const noGroups = { ...none, actualLrpGroups: [] };
   const noDesires = { ...none, desiredLrps: [] };
@@ -179,7 +181,7 @@ function routesOf(calls: Calls): ReadonlyMap<string, Route> {
         desired.DesiredLRPsRequest,
         desired.DesiredLRPSchedulingInfosResponse,
         { ...none, desiredLrpSchedulingInfos: [] },
-        async (r) => ({ ...none, desiredLrpSchedulingInfos: await calls.desiredLRPSchedulingInfos(r) }),
+        async (r) => ({ ...none, desiredLrpSchedulingInfos: [...(await calls.desiredLRPSchedulingInfos(r))] }),
       ),
     ],
     [
