@@ -16,6 +16,7 @@ import type { Log } from "../log/index.js";
 import { type Peer, peerOfCommonName, type TlsMaterial } from "../tls/index.js";
 import { maxMessageBytes } from "./client.js";
 import { toServiceError } from "./errors.js";
+import { addHealth } from "./health.js";
 
 const serverOptions: ChannelOptions = {
   "grpc.max_receive_message_length": maxMessageBytes,
@@ -189,22 +190,28 @@ export function drained(
 
 export interface GrpcServer {
   readonly port: number;
+  /** What `grpc.health.v1.Health` answers from now on; SERVING at first, NOT_SERVING from `close` on. */
+  setServing(serving: boolean): void;
   /** Lets calls under way end for `graceMs`, then cuts them. */
   close(graceMs: number): Promise<void>;
 }
 
-/** Binds `host:port` (port 0 picks one) over mutual TLS and serves what `register` adds. @throws when it cannot be bound. */
+/** Binds `host:port` (port 0 picks one) over mutual TLS and serves what `register` adds, and health. @throws when it cannot be bound. */
 export async function serveGrpc(address: string, tls: TlsMaterial, register: (server: Server) => void): Promise<GrpcServer> {
   const server = new Server(serverOptions);
   register(server);
+  const health = addHealth(server, peerOfCall);
   const creds = ServerCredentials.createSsl(tls.ca, [{ cert_chain: tls.cert, private_key: tls.key }], true);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(address, creds, (error, bound) => (error === null ? resolve(bound) : reject(error)));
   });
   return {
     port,
+    setServing: health.setServing,
     close: (graceMs) =>
       new Promise((resolve) => {
+        health.setServing(false);
+        health.end();
         const keep = systemClock.after(graceMs, () => server.forceShutdown());
         server.tryShutdown(() => {
           keep();
