@@ -13,7 +13,7 @@ import {
   type RunInfo,
   type UpdateStrategy,
 } from "../model/index.js";
-import { bytesOf, mapToRecord, toBuffer } from "./support.js";
+import { bytesOf, toBuffer } from "./support.js";
 
 const strategyToWire: Record<UpdateStrategy, wire.DesiredLRP_UpdateStrategy> = { ROLLING: 0, RECREATE: 1 };
 const strategyFromWire = (value: number): UpdateStrategy => (value === 1 ? "RECREATE" : "ROLLING");
