@@ -132,7 +132,9 @@ function createBaseAction(): Action {
   };
 }
 
-export const Action: MessageFns<Action> = {
+export const Action: MessageFns<Action, "models.Action"> = {
+  $type: "models.Action" as const,
+
   encode(message: Action, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.downloadAction !== undefined) {
       DownloadAction.encode(message.downloadAction, writer.uint32(10).fork()).join();
@@ -324,7 +326,9 @@ function createBaseDownloadAction(): DownloadAction {
   };
 }
 
-export const DownloadAction: MessageFns<DownloadAction> = {
+export const DownloadAction: MessageFns<DownloadAction, "models.DownloadAction"> = {
+  $type: "models.DownloadAction" as const,
+
   encode(message: DownloadAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.artifact !== "") {
       writer.uint32(10).string(message.artifact);
@@ -463,7 +467,9 @@ function createBaseUploadAction(): UploadAction {
   return { artifact: "", from: "", to: "", logSource: "", user: "" };
 }
 
-export const UploadAction: MessageFns<UploadAction> = {
+export const UploadAction: MessageFns<UploadAction, "models.UploadAction"> = {
+  $type: "models.UploadAction" as const,
+
   encode(message: UploadAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.artifact !== "") {
       writer.uint32(10).string(message.artifact);
@@ -576,7 +582,9 @@ function createBaseRunAction(): RunAction {
   };
 }
 
-export const RunAction: MessageFns<RunAction> = {
+export const RunAction: MessageFns<RunAction, "models.RunAction"> = {
+  $type: "models.RunAction" as const,
+
   encode(message: RunAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.path !== "") {
       writer.uint32(10).string(message.path);
@@ -729,7 +737,9 @@ function createBaseTimeoutAction(): TimeoutAction {
   return { action: undefined, deprecatedTimeoutNs: 0n, logSource: "", timeoutMs: 0n };
 }
 
-export const TimeoutAction: MessageFns<TimeoutAction> = {
+export const TimeoutAction: MessageFns<TimeoutAction, "models.TimeoutAction"> = {
+  $type: "models.TimeoutAction" as const,
+
   encode(message: TimeoutAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.action !== undefined) {
       Action.encode(message.action, writer.uint32(10).fork()).join();
@@ -830,7 +840,9 @@ function createBaseEmitProgressAction(): EmitProgressAction {
   return { action: undefined, startMessage: "", successMessage: "", failureMessagePrefix: "", logSource: "" };
 }
 
-export const EmitProgressAction: MessageFns<EmitProgressAction> = {
+export const EmitProgressAction: MessageFns<EmitProgressAction, "models.EmitProgressAction"> = {
+  $type: "models.EmitProgressAction" as const,
+
   encode(message: EmitProgressAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.action !== undefined) {
       Action.encode(message.action, writer.uint32(10).fork()).join();
@@ -935,7 +947,9 @@ function createBaseTryAction(): TryAction {
   return { action: undefined, logSource: "" };
 }
 
-export const TryAction: MessageFns<TryAction> = {
+export const TryAction: MessageFns<TryAction, "models.TryAction"> = {
+  $type: "models.TryAction" as const,
+
   encode(message: TryAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.action !== undefined) {
       Action.encode(message.action, writer.uint32(10).fork()).join();
@@ -1004,7 +1018,9 @@ function createBaseParallelAction(): ParallelAction {
   return { actions: [], logSource: "" };
 }
 
-export const ParallelAction: MessageFns<ParallelAction> = {
+export const ParallelAction: MessageFns<ParallelAction, "models.ParallelAction"> = {
+  $type: "models.ParallelAction" as const,
+
   encode(message: ParallelAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.actions) {
       Action.encode(v!, writer.uint32(10).fork()).join();
@@ -1071,7 +1087,9 @@ function createBaseSerialAction(): SerialAction {
   return { actions: [], logSource: "" };
 }
 
-export const SerialAction: MessageFns<SerialAction> = {
+export const SerialAction: MessageFns<SerialAction, "models.SerialAction"> = {
+  $type: "models.SerialAction" as const,
+
   encode(message: SerialAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.actions) {
       Action.encode(v!, writer.uint32(10).fork()).join();
@@ -1138,7 +1156,9 @@ function createBaseCodependentAction(): CodependentAction {
   return { actions: [], logSource: "" };
 }
 
-export const CodependentAction: MessageFns<CodependentAction> = {
+export const CodependentAction: MessageFns<CodependentAction, "models.CodependentAction"> = {
+  $type: "models.CodependentAction" as const,
+
   encode(message: CodependentAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.actions) {
       Action.encode(v!, writer.uint32(10).fork()).join();
@@ -1205,7 +1225,9 @@ function createBaseResourceLimits(): ResourceLimits {
   return { optionalNofile: undefined, optionalNproc: undefined };
 }
 
-export const ResourceLimits: MessageFns<ResourceLimits> = {
+export const ResourceLimits: MessageFns<ResourceLimits, "models.ResourceLimits"> = {
+  $type: "models.ResourceLimits" as const,
+
   encode(message: ResourceLimits, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.optionalNofile?.$case) {
       case "nofile":
@@ -1296,7 +1318,9 @@ function createBaseInspectImageAction(): InspectImageAction {
   return { imageUrl: "", logSource: "" };
 }
 
-export const InspectImageAction: MessageFns<InspectImageAction> = {
+export const InspectImageAction: MessageFns<InspectImageAction, "models.InspectImageAction"> = {
+  $type: "models.InspectImageAction" as const,
+
   encode(message: InspectImageAction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.imageUrl !== "") {
       writer.uint32(10).string(message.imageUrl);
@@ -1368,7 +1392,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -106,7 +106,9 @@ function createBaseActualLRPGroup(): ActualLRPGroup {
   return { instance: undefined, evacuating: undefined };
 }
 
-export const ActualLRPGroup: MessageFns<ActualLRPGroup> = {
+export const ActualLRPGroup: MessageFns<ActualLRPGroup, "models.ActualLRPGroup"> = {
+  $type: "models.ActualLRPGroup" as const,
+
   encode(message: ActualLRPGroup, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== undefined) {
       ActualLRP.encode(message.instance, writer.uint32(10).fork()).join();
@@ -177,7 +179,9 @@ function createBasePortMapping(): PortMapping {
   return { containerPort: 0, hostPort: 0, containerTlsProxyPort: 0, hostTlsProxyPort: 0 };
 }
 
-export const PortMapping: MessageFns<PortMapping> = {
+export const PortMapping: MessageFns<PortMapping, "models.PortMapping"> = {
+  $type: "models.PortMapping" as const,
+
   encode(message: PortMapping, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.containerPort !== 0) {
       writer.uint32(8).uint32(message.containerPort);
@@ -268,7 +272,9 @@ function createBaseActualLRPKey(): ActualLRPKey {
   return { processGuid: "", index: 0, domain: "" };
 }
 
-export const ActualLRPKey: MessageFns<ActualLRPKey> = {
+export const ActualLRPKey: MessageFns<ActualLRPKey, "models.ActualLRPKey"> = {
+  $type: "models.ActualLRPKey" as const,
+
   encode(message: ActualLRPKey, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -347,7 +353,9 @@ function createBaseActualLRPInstanceKey(): ActualLRPInstanceKey {
   return { instanceGuid: "", cellId: "" };
 }
 
-export const ActualLRPInstanceKey: MessageFns<ActualLRPInstanceKey> = {
+export const ActualLRPInstanceKey: MessageFns<ActualLRPInstanceKey, "models.ActualLRPInstanceKey"> = {
+  $type: "models.ActualLRPInstanceKey" as const,
+
   encode(message: ActualLRPInstanceKey, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instanceGuid !== "") {
       writer.uint32(10).string(message.instanceGuid);
@@ -414,7 +422,9 @@ function createBaseActualLRPNetInfo(): ActualLRPNetInfo {
   return { address: "", ports: [], instanceAddress: "", preferredAddress: 0, instanceIpv6Address: "" };
 }
 
-export const ActualLRPNetInfo: MessageFns<ActualLRPNetInfo> = {
+export const ActualLRPNetInfo: MessageFns<ActualLRPNetInfo, "models.ActualLRPNetInfo"> = {
+  $type: "models.ActualLRPNetInfo" as const,
+
   encode(message: ActualLRPNetInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.address !== "") {
       writer.uint32(10).string(message.address);
@@ -517,7 +527,9 @@ function createBaseActualLRPInternalRoute(): ActualLRPInternalRoute {
   return { hostname: "" };
 }
 
-export const ActualLRPInternalRoute: MessageFns<ActualLRPInternalRoute> = {
+export const ActualLRPInternalRoute: MessageFns<ActualLRPInternalRoute, "models.ActualLRPInternalRoute"> = {
+  $type: "models.ActualLRPInternalRoute" as const,
+
   encode(message: ActualLRPInternalRoute, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.hostname !== "") {
       writer.uint32(10).string(message.hostname);
@@ -587,7 +599,9 @@ function createBaseActualLRP(): ActualLRP {
   };
 }
 
-export const ActualLRP: MessageFns<ActualLRP> = {
+export const ActualLRP: MessageFns<ActualLRP, "models.ActualLRP"> = {
+  $type: "models.ActualLRP" as const,
+
   encode(message: ActualLRP, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -830,7 +844,9 @@ function createBaseActualLRP_MetricTagsEntry(): ActualLRP_MetricTagsEntry {
   return { key: "", value: "" };
 }
 
-export const ActualLRP_MetricTagsEntry: MessageFns<ActualLRP_MetricTagsEntry> = {
+export const ActualLRP_MetricTagsEntry: MessageFns<ActualLRP_MetricTagsEntry, "models.ActualLRP.MetricTagsEntry"> = {
+  $type: "models.ActualLRP.MetricTagsEntry" as const,
+
   encode(message: ActualLRP_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -902,7 +918,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -122,7 +122,9 @@ function createBaseActualLRPLifecycleResponse(): ActualLRPLifecycleResponse {
   return { error: undefined };
 }
 
-export const ActualLRPLifecycleResponse: MessageFns<ActualLRPLifecycleResponse> = {
+export const ActualLRPLifecycleResponse: MessageFns<ActualLRPLifecycleResponse, "models.ActualLRPLifecycleResponse"> = {
+  $type: "models.ActualLRPLifecycleResponse" as const,
+
   encode(message: ActualLRPLifecycleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -177,7 +179,9 @@ function createBaseActualLRPGroupsResponse(): ActualLRPGroupsResponse {
   return { error: undefined, actualLrpGroups: [] };
 }
 
-export const ActualLRPGroupsResponse: MessageFns<ActualLRPGroupsResponse> = {
+export const ActualLRPGroupsResponse: MessageFns<ActualLRPGroupsResponse, "models.ActualLRPGroupsResponse"> = {
+  $type: "models.ActualLRPGroupsResponse" as const,
+
   encode(message: ActualLRPGroupsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -244,7 +248,9 @@ function createBaseActualLRPGroupResponse(): ActualLRPGroupResponse {
   return { error: undefined, actualLrpGroup: undefined };
 }
 
-export const ActualLRPGroupResponse: MessageFns<ActualLRPGroupResponse> = {
+export const ActualLRPGroupResponse: MessageFns<ActualLRPGroupResponse, "models.ActualLRPGroupResponse"> = {
+  $type: "models.ActualLRPGroupResponse" as const,
+
   encode(message: ActualLRPGroupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -313,7 +319,9 @@ function createBaseActualLRPGroupsRequest(): ActualLRPGroupsRequest {
   return { domain: "", cellId: "" };
 }
 
-export const ActualLRPGroupsRequest: MessageFns<ActualLRPGroupsRequest> = {
+export const ActualLRPGroupsRequest: MessageFns<ActualLRPGroupsRequest, "models.ActualLRPGroupsRequest"> = {
+  $type: "models.ActualLRPGroupsRequest" as const,
+
   encode(message: ActualLRPGroupsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.domain !== "") {
       writer.uint32(10).string(message.domain);
@@ -380,7 +388,12 @@ function createBaseActualLRPGroupsByProcessGuidRequest(): ActualLRPGroupsByProce
   return { processGuid: "" };
 }
 
-export const ActualLRPGroupsByProcessGuidRequest: MessageFns<ActualLRPGroupsByProcessGuidRequest> = {
+export const ActualLRPGroupsByProcessGuidRequest: MessageFns<
+  ActualLRPGroupsByProcessGuidRequest,
+  "models.ActualLRPGroupsByProcessGuidRequest"
+> = {
+  $type: "models.ActualLRPGroupsByProcessGuidRequest" as const,
+
   encode(message: ActualLRPGroupsByProcessGuidRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -435,7 +448,12 @@ function createBaseActualLRPGroupByProcessGuidAndIndexRequest(): ActualLRPGroupB
   return { processGuid: "", index: 0 };
 }
 
-export const ActualLRPGroupByProcessGuidAndIndexRequest: MessageFns<ActualLRPGroupByProcessGuidAndIndexRequest> = {
+export const ActualLRPGroupByProcessGuidAndIndexRequest: MessageFns<
+  ActualLRPGroupByProcessGuidAndIndexRequest,
+  "models.ActualLRPGroupByProcessGuidAndIndexRequest"
+> = {
+  $type: "models.ActualLRPGroupByProcessGuidAndIndexRequest" as const,
+
   encode(message: ActualLRPGroupByProcessGuidAndIndexRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -504,7 +522,9 @@ function createBaseClaimActualLRPRequest(): ClaimActualLRPRequest {
   return { processGuid: "", index: 0, actualLrpInstanceKey: undefined };
 }
 
-export const ClaimActualLRPRequest: MessageFns<ClaimActualLRPRequest> = {
+export const ClaimActualLRPRequest: MessageFns<ClaimActualLRPRequest, "models.ClaimActualLRPRequest"> = {
+  $type: "models.ClaimActualLRPRequest" as const,
+
   encode(message: ClaimActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -593,7 +613,9 @@ function createBaseStartActualLRPRequest(): StartActualLRPRequest {
   };
 }
 
-export const StartActualLRPRequest: MessageFns<StartActualLRPRequest> = {
+export const StartActualLRPRequest: MessageFns<StartActualLRPRequest, "models.StartActualLRPRequest"> = {
+  $type: "models.StartActualLRPRequest" as const,
+
   encode(message: StartActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -747,7 +769,12 @@ function createBaseStartActualLRPRequest_MetricTagsEntry(): StartActualLRPReques
   return { key: "", value: "" };
 }
 
-export const StartActualLRPRequest_MetricTagsEntry: MessageFns<StartActualLRPRequest_MetricTagsEntry> = {
+export const StartActualLRPRequest_MetricTagsEntry: MessageFns<
+  StartActualLRPRequest_MetricTagsEntry,
+  "models.StartActualLRPRequest.MetricTagsEntry"
+> = {
+  $type: "models.StartActualLRPRequest.MetricTagsEntry" as const,
+
   encode(message: StartActualLRPRequest_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -814,7 +841,9 @@ function createBaseCrashActualLRPRequest(): CrashActualLRPRequest {
   return { actualLrpKey: undefined, actualLrpInstanceKey: undefined, errorMessage: "" };
 }
 
-export const CrashActualLRPRequest: MessageFns<CrashActualLRPRequest> = {
+export const CrashActualLRPRequest: MessageFns<CrashActualLRPRequest, "models.CrashActualLRPRequest"> = {
+  $type: "models.CrashActualLRPRequest" as const,
+
   encode(message: CrashActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -897,7 +926,9 @@ function createBaseFailActualLRPRequest(): FailActualLRPRequest {
   return { actualLrpKey: undefined, errorMessage: "" };
 }
 
-export const FailActualLRPRequest: MessageFns<FailActualLRPRequest> = {
+export const FailActualLRPRequest: MessageFns<FailActualLRPRequest, "models.FailActualLRPRequest"> = {
+  $type: "models.FailActualLRPRequest" as const,
+
   encode(message: FailActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -966,7 +997,9 @@ function createBaseRetireActualLRPRequest(): RetireActualLRPRequest {
   return { actualLrpKey: undefined };
 }
 
-export const RetireActualLRPRequest: MessageFns<RetireActualLRPRequest> = {
+export const RetireActualLRPRequest: MessageFns<RetireActualLRPRequest, "models.RetireActualLRPRequest"> = {
+  $type: "models.RetireActualLRPRequest" as const,
+
   encode(message: RetireActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -1023,7 +1056,9 @@ function createBaseRemoveActualLRPRequest(): RemoveActualLRPRequest {
   return { processGuid: "", index: 0, actualLrpInstanceKey: undefined };
 }
 
-export const RemoveActualLRPRequest: MessageFns<RemoveActualLRPRequest> = {
+export const RemoveActualLRPRequest: MessageFns<RemoveActualLRPRequest, "models.RemoveActualLRPRequest"> = {
+  $type: "models.RemoveActualLRPRequest" as const,
+
   encode(message: RemoveActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -1104,7 +1139,9 @@ function createBaseActualLRPsResponse(): ActualLRPsResponse {
   return { error: undefined, actualLrps: [] };
 }
 
-export const ActualLRPsResponse: MessageFns<ActualLRPsResponse> = {
+export const ActualLRPsResponse: MessageFns<ActualLRPsResponse, "models.ActualLRPsResponse"> = {
+  $type: "models.ActualLRPsResponse" as const,
+
   encode(message: ActualLRPsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -1171,7 +1208,9 @@ function createBaseActualLRPsRequest(): ActualLRPsRequest {
   return { domain: "", cellId: "", processGuid: "", optionalIndex: undefined };
 }
 
-export const ActualLRPsRequest: MessageFns<ActualLRPsRequest> = {
+export const ActualLRPsRequest: MessageFns<ActualLRPsRequest, "models.ActualLRPsRequest"> = {
+  $type: "models.ActualLRPsRequest" as const,
+
   encode(message: ActualLRPsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.domain !== "") {
       writer.uint32(10).string(message.domain);
@@ -1271,7 +1310,12 @@ function createBaseActualLRPsByProcessGuidsResponse(): ActualLRPsByProcessGuidsR
   return { error: undefined, actualLrps: [] };
 }
 
-export const ActualLRPsByProcessGuidsResponse: MessageFns<ActualLRPsByProcessGuidsResponse> = {
+export const ActualLRPsByProcessGuidsResponse: MessageFns<
+  ActualLRPsByProcessGuidsResponse,
+  "models.ActualLRPsByProcessGuidsResponse"
+> = {
+  $type: "models.ActualLRPsByProcessGuidsResponse" as const,
+
   encode(message: ActualLRPsByProcessGuidsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -1338,7 +1382,12 @@ function createBaseActualLRPsByProcessGuidsRequest(): ActualLRPsByProcessGuidsRe
   return { processGuids: [] };
 }
 
-export const ActualLRPsByProcessGuidsRequest: MessageFns<ActualLRPsByProcessGuidsRequest> = {
+export const ActualLRPsByProcessGuidsRequest: MessageFns<
+  ActualLRPsByProcessGuidsRequest,
+  "models.ActualLRPsByProcessGuidsRequest"
+> = {
+  $type: "models.ActualLRPsByProcessGuidsRequest" as const,
+
   encode(message: ActualLRPsByProcessGuidsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.processGuids) {
       writer.uint32(10).string(v!);
@@ -1398,7 +1447,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -27,7 +27,9 @@ function createBaseCachedDependency(): CachedDependency {
   return { name: "", from: "", to: "", cacheKey: "", logSource: "", checksumAlgorithm: "", checksumValue: "" };
 }
 
-export const CachedDependency: MessageFns<CachedDependency> = {
+export const CachedDependency: MessageFns<CachedDependency, "models.CachedDependency"> = {
+  $type: "models.CachedDependency" as const,
+
   encode(message: CachedDependency, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -159,7 +161,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

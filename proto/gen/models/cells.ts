@@ -53,7 +53,9 @@ function createBaseCellCapacity(): CellCapacity {
   return { memoryMb: 0, diskMb: 0, containers: 0 };
 }
 
-export const CellCapacity: MessageFns<CellCapacity> = {
+export const CellCapacity: MessageFns<CellCapacity, "models.CellCapacity"> = {
+  $type: "models.CellCapacity" as const,
+
   encode(message: CellCapacity, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.memoryMb !== 0) {
       writer.uint32(8).int32(message.memoryMb);
@@ -142,7 +144,9 @@ function createBaseCellPresence(): CellPresence {
   };
 }
 
-export const CellPresence: MessageFns<CellPresence> = {
+export const CellPresence: MessageFns<CellPresence, "models.CellPresence"> = {
+  $type: "models.CellPresence" as const,
+
   encode(message: CellPresence, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.cellId !== "") {
       writer.uint32(10).string(message.cellId);
@@ -306,7 +310,12 @@ function createBaseCellPresence_AnnotationsEntry(): CellPresence_AnnotationsEntr
   return { key: "", value: "" };
 }
 
-export const CellPresence_AnnotationsEntry: MessageFns<CellPresence_AnnotationsEntry> = {
+export const CellPresence_AnnotationsEntry: MessageFns<
+  CellPresence_AnnotationsEntry,
+  "models.CellPresence.AnnotationsEntry"
+> = {
+  $type: "models.CellPresence.AnnotationsEntry" as const,
+
   encode(message: CellPresence_AnnotationsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -373,7 +382,9 @@ function createBaseProvider(): Provider {
   return { name: "", properties: [] };
 }
 
-export const Provider: MessageFns<Provider> = {
+export const Provider: MessageFns<Provider, "models.Provider"> = {
+  $type: "models.Provider" as const,
+
   encode(message: Provider, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -440,7 +451,9 @@ function createBaseCellsResponse(): CellsResponse {
   return { error: undefined, cells: [] };
 }
 
-export const CellsResponse: MessageFns<CellsResponse> = {
+export const CellsResponse: MessageFns<CellsResponse, "models.CellsResponse"> = {
+  $type: "models.CellsResponse" as const,
+
   encode(message: CellsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -512,7 +525,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -21,7 +21,9 @@ function createBaseCertificateProperties(): CertificateProperties {
   return { organizationalUnit: [] };
 }
 
-export const CertificateProperties: MessageFns<CertificateProperties> = {
+export const CertificateProperties: MessageFns<CertificateProperties, "models.CertificateProperties"> = {
+  $type: "models.CertificateProperties" as const,
+
   encode(message: CertificateProperties, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.organizationalUnit) {
       writer.uint32(10).string(v!);
@@ -81,7 +83,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

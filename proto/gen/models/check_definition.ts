@@ -45,7 +45,9 @@ function createBaseCheckDefinition(): CheckDefinition {
   return { checks: [], logSource: "", readinessChecks: [] };
 }
 
-export const CheckDefinition: MessageFns<CheckDefinition> = {
+export const CheckDefinition: MessageFns<CheckDefinition, "models.CheckDefinition"> = {
+  $type: "models.CheckDefinition" as const,
+
   encode(message: CheckDefinition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.checks) {
       Check.encode(v!, writer.uint32(10).fork()).join();
@@ -124,7 +126,9 @@ function createBaseCheck(): Check {
   return { tcpCheck: undefined, httpCheck: undefined };
 }
 
-export const Check: MessageFns<Check> = {
+export const Check: MessageFns<Check, "models.Check"> = {
+  $type: "models.Check" as const,
+
   encode(message: Check, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.tcpCheck !== undefined) {
       TCPCheck.encode(message.tcpCheck, writer.uint32(10).fork()).join();
@@ -195,7 +199,9 @@ function createBaseTCPCheck(): TCPCheck {
   return { port: 0, connectTimeoutMs: 0n, intervalMs: 0n };
 }
 
-export const TCPCheck: MessageFns<TCPCheck> = {
+export const TCPCheck: MessageFns<TCPCheck, "models.TCPCheck"> = {
+  $type: "models.TCPCheck" as const,
+
   encode(message: TCPCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.port !== 0) {
       writer.uint32(8).uint32(message.port);
@@ -284,7 +290,9 @@ function createBaseHTTPCheck(): HTTPCheck {
   return { port: 0, requestTimeoutMs: 0n, path: "", intervalMs: 0n };
 }
 
-export const HTTPCheck: MessageFns<HTTPCheck> = {
+export const HTTPCheck: MessageFns<HTTPCheck, "models.HTTPCheck"> = {
+  $type: "models.HTTPCheck" as const,
+
   encode(message: HTTPCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.port !== 0) {
       writer.uint32(8).uint32(message.port);
@@ -390,7 +398,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -220,7 +220,9 @@ function createBaseDesiredLRPSchedulingInfo(): DesiredLRPSchedulingInfo {
   };
 }
 
-export const DesiredLRPSchedulingInfo: MessageFns<DesiredLRPSchedulingInfo> = {
+export const DesiredLRPSchedulingInfo: MessageFns<DesiredLRPSchedulingInfo, "models.DesiredLRPSchedulingInfo"> = {
+  $type: "models.DesiredLRPSchedulingInfo" as const,
+
   encode(message: DesiredLRPSchedulingInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.desiredLrpKey !== undefined) {
       DesiredLRPKey.encode(message.desiredLrpKey, writer.uint32(10).fork()).join();
@@ -398,7 +400,9 @@ function createBaseDesiredLRPRunInfo(): DesiredLRPRunInfo {
   };
 }
 
-export const DesiredLRPRunInfo: MessageFns<DesiredLRPRunInfo> = {
+export const DesiredLRPRunInfo: MessageFns<DesiredLRPRunInfo, "models.DesiredLRPRunInfo"> = {
+  $type: "models.DesiredLRPRunInfo" as const,
+
   encode(message: DesiredLRPRunInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.desiredLrpKey !== undefined) {
       DesiredLRPKey.encode(message.desiredLrpKey, writer.uint32(10).fork()).join();
@@ -823,7 +827,12 @@ function createBaseDesiredLRPRunInfo_MetricTagsEntry(): DesiredLRPRunInfo_Metric
   return { key: "", value: undefined };
 }
 
-export const DesiredLRPRunInfo_MetricTagsEntry: MessageFns<DesiredLRPRunInfo_MetricTagsEntry> = {
+export const DesiredLRPRunInfo_MetricTagsEntry: MessageFns<
+  DesiredLRPRunInfo_MetricTagsEntry,
+  "models.DesiredLRPRunInfo.MetricTagsEntry"
+> = {
+  $type: "models.DesiredLRPRunInfo.MetricTagsEntry" as const,
+
   encode(message: DesiredLRPRunInfo_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -892,7 +901,9 @@ function createBaseProtoRoutes(): ProtoRoutes {
   return { routes: {} };
 }
 
-export const ProtoRoutes: MessageFns<ProtoRoutes> = {
+export const ProtoRoutes: MessageFns<ProtoRoutes, "models.ProtoRoutes"> = {
+  $type: "models.ProtoRoutes" as const,
+
   encode(message: ProtoRoutes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     globalThis.Object.entries(message.routes).forEach(([key, value]: [string, Buffer]) => {
       ProtoRoutes_RoutesEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
@@ -958,7 +969,9 @@ function createBaseProtoRoutes_RoutesEntry(): ProtoRoutes_RoutesEntry {
   return { key: "", value: Buffer.alloc(0) };
 }
 
-export const ProtoRoutes_RoutesEntry: MessageFns<ProtoRoutes_RoutesEntry> = {
+export const ProtoRoutes_RoutesEntry: MessageFns<ProtoRoutes_RoutesEntry, "models.ProtoRoutes.RoutesEntry"> = {
+  $type: "models.ProtoRoutes.RoutesEntry" as const,
+
   encode(message: ProtoRoutes_RoutesEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -1032,7 +1045,9 @@ function createBaseDesiredLRPUpdate(): DesiredLRPUpdate {
   };
 }
 
-export const DesiredLRPUpdate: MessageFns<DesiredLRPUpdate> = {
+export const DesiredLRPUpdate: MessageFns<DesiredLRPUpdate, "models.DesiredLRPUpdate"> = {
+  $type: "models.DesiredLRPUpdate" as const,
+
   encode(message: DesiredLRPUpdate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.optionalInstances?.$case) {
       case "instances":
@@ -1196,7 +1211,12 @@ function createBaseDesiredLRPUpdate_MetricTagsEntry(): DesiredLRPUpdate_MetricTa
   return { key: "", value: undefined };
 }
 
-export const DesiredLRPUpdate_MetricTagsEntry: MessageFns<DesiredLRPUpdate_MetricTagsEntry> = {
+export const DesiredLRPUpdate_MetricTagsEntry: MessageFns<
+  DesiredLRPUpdate_MetricTagsEntry,
+  "models.DesiredLRPUpdate.MetricTagsEntry"
+> = {
+  $type: "models.DesiredLRPUpdate.MetricTagsEntry" as const,
+
   encode(message: DesiredLRPUpdate_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -1265,7 +1285,9 @@ function createBaseDesiredLRPKey(): DesiredLRPKey {
   return { processGuid: "", domain: "", logGuid: "" };
 }
 
-export const DesiredLRPKey: MessageFns<DesiredLRPKey> = {
+export const DesiredLRPKey: MessageFns<DesiredLRPKey, "models.DesiredLRPKey"> = {
+  $type: "models.DesiredLRPKey" as const,
+
   encode(message: DesiredLRPKey, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -1344,7 +1366,9 @@ function createBaseDesiredLRPResource(): DesiredLRPResource {
   return { memoryMb: 0, diskMb: 0, rootFs: "", maxPids: 0 };
 }
 
-export const DesiredLRPResource: MessageFns<DesiredLRPResource> = {
+export const DesiredLRPResource: MessageFns<DesiredLRPResource, "models.DesiredLRPResource"> = {
+  $type: "models.DesiredLRPResource" as const,
+
   encode(message: DesiredLRPResource, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.memoryMb !== 0) {
       writer.uint32(8).int32(message.memoryMb);
@@ -1475,7 +1499,9 @@ function createBaseDesiredLRP(): DesiredLRP {
   };
 }
 
-export const DesiredLRP: MessageFns<DesiredLRP> = {
+export const DesiredLRP: MessageFns<DesiredLRP, "models.DesiredLRP"> = {
+  $type: "models.DesiredLRP" as const,
+
   encode(message: DesiredLRP, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -2031,7 +2057,9 @@ function createBaseDesiredLRP_MetricTagsEntry(): DesiredLRP_MetricTagsEntry {
   return { key: "", value: undefined };
 }
 
-export const DesiredLRP_MetricTagsEntry: MessageFns<DesiredLRP_MetricTagsEntry> = {
+export const DesiredLRP_MetricTagsEntry: MessageFns<DesiredLRP_MetricTagsEntry, "models.DesiredLRP.MetricTagsEntry"> = {
+  $type: "models.DesiredLRP.MetricTagsEntry" as const,
+
   encode(message: DesiredLRP_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -2105,7 +2133,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

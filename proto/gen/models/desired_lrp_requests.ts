@@ -66,7 +66,12 @@ function createBaseDesiredLRPLifecycleResponse(): DesiredLRPLifecycleResponse {
   return { error: undefined };
 }
 
-export const DesiredLRPLifecycleResponse: MessageFns<DesiredLRPLifecycleResponse> = {
+export const DesiredLRPLifecycleResponse: MessageFns<
+  DesiredLRPLifecycleResponse,
+  "models.DesiredLRPLifecycleResponse"
+> = {
+  $type: "models.DesiredLRPLifecycleResponse" as const,
+
   encode(message: DesiredLRPLifecycleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -121,7 +126,9 @@ function createBaseDesiredLRPsResponse(): DesiredLRPsResponse {
   return { error: undefined, desiredLrps: [] };
 }
 
-export const DesiredLRPsResponse: MessageFns<DesiredLRPsResponse> = {
+export const DesiredLRPsResponse: MessageFns<DesiredLRPsResponse, "models.DesiredLRPsResponse"> = {
+  $type: "models.DesiredLRPsResponse" as const,
+
   encode(message: DesiredLRPsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -188,7 +195,9 @@ function createBaseDesiredLRPsRequest(): DesiredLRPsRequest {
   return { domain: "", processGuids: [], appGuids: [] };
 }
 
-export const DesiredLRPsRequest: MessageFns<DesiredLRPsRequest> = {
+export const DesiredLRPsRequest: MessageFns<DesiredLRPsRequest, "models.DesiredLRPsRequest"> = {
+  $type: "models.DesiredLRPsRequest" as const,
+
   encode(message: DesiredLRPsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.domain !== "") {
       writer.uint32(10).string(message.domain);
@@ -267,7 +276,9 @@ function createBaseDesiredLRPResponse(): DesiredLRPResponse {
   return { error: undefined, desiredLrp: undefined };
 }
 
-export const DesiredLRPResponse: MessageFns<DesiredLRPResponse> = {
+export const DesiredLRPResponse: MessageFns<DesiredLRPResponse, "models.DesiredLRPResponse"> = {
+  $type: "models.DesiredLRPResponse" as const,
+
   encode(message: DesiredLRPResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -336,7 +347,12 @@ function createBaseDesiredLRPSchedulingInfosResponse(): DesiredLRPSchedulingInfo
   return { error: undefined, desiredLrpSchedulingInfos: [] };
 }
 
-export const DesiredLRPSchedulingInfosResponse: MessageFns<DesiredLRPSchedulingInfosResponse> = {
+export const DesiredLRPSchedulingInfosResponse: MessageFns<
+  DesiredLRPSchedulingInfosResponse,
+  "models.DesiredLRPSchedulingInfosResponse"
+> = {
+  $type: "models.DesiredLRPSchedulingInfosResponse" as const,
+
   encode(message: DesiredLRPSchedulingInfosResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -404,87 +420,94 @@ function createBaseDesiredLRPSchedulingInfoByProcessGuidResponse(): DesiredLRPSc
   return { error: undefined, desiredLrpSchedulingInfo: undefined };
 }
 
-export const DesiredLRPSchedulingInfoByProcessGuidResponse: MessageFns<DesiredLRPSchedulingInfoByProcessGuidResponse> =
-  {
-    encode(
-      message: DesiredLRPSchedulingInfoByProcessGuidResponse,
-      writer: BinaryWriter = new BinaryWriter(),
-    ): BinaryWriter {
-      if (message.error !== undefined) {
-        Error.encode(message.error, writer.uint32(10).fork()).join();
-      }
-      if (message.desiredLrpSchedulingInfo !== undefined) {
-        DesiredLRPSchedulingInfo.encode(message.desiredLrpSchedulingInfo, writer.uint32(18).fork()).join();
-      }
-      return writer;
-    },
+export const DesiredLRPSchedulingInfoByProcessGuidResponse: MessageFns<
+  DesiredLRPSchedulingInfoByProcessGuidResponse,
+  "models.DesiredLRPSchedulingInfoByProcessGuidResponse"
+> = {
+  $type: "models.DesiredLRPSchedulingInfoByProcessGuidResponse" as const,
 
-    decode(input: BinaryReader | Uint8Array, length?: number): DesiredLRPSchedulingInfoByProcessGuidResponse {
-      const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-      const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-      if (previousRecursionDepth >= 100) {
-        throw new globalThis.Error("protobuf decode recursion limit exceeded");
-      }
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-      try {
-        const end = length === undefined ? reader.len : reader.pos + length;
-        const message = createBaseDesiredLRPSchedulingInfoByProcessGuidResponse();
-        while (reader.pos < end) {
-          const tag = reader.uint32();
-          switch (tag >>> 3) {
-            case 1: {
-              if (tag !== 10) {
-                break;
-              }
+  encode(
+    message: DesiredLRPSchedulingInfoByProcessGuidResponse,
+    writer: BinaryWriter = new BinaryWriter(),
+  ): BinaryWriter {
+    if (message.error !== undefined) {
+      Error.encode(message.error, writer.uint32(10).fork()).join();
+    }
+    if (message.desiredLrpSchedulingInfo !== undefined) {
+      DesiredLRPSchedulingInfo.encode(message.desiredLrpSchedulingInfo, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
 
-              message.error = Error.decode(reader, reader.uint32());
-              continue;
-            }
-            case 2: {
-              if (tag !== 18) {
-                break;
-              }
-
-              message.desiredLrpSchedulingInfo = DesiredLRPSchedulingInfo.decode(reader, reader.uint32());
-              continue;
-            }
-          }
-          if ((tag & 7) === 4 || tag === 0) {
-            break;
-          }
-          reader.skip(tag & 7);
-        }
-        return message;
-      } finally {
-        (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-      }
-    },
-
-    create(
-      base?: DeepPartial<DesiredLRPSchedulingInfoByProcessGuidResponse>,
-    ): DesiredLRPSchedulingInfoByProcessGuidResponse {
-      return DesiredLRPSchedulingInfoByProcessGuidResponse.fromPartial(base ?? {});
-    },
-    fromPartial(
-      object: DeepPartial<DesiredLRPSchedulingInfoByProcessGuidResponse>,
-    ): DesiredLRPSchedulingInfoByProcessGuidResponse {
+  decode(input: BinaryReader | Uint8Array, length?: number): DesiredLRPSchedulingInfoByProcessGuidResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
       const message = createBaseDesiredLRPSchedulingInfoByProcessGuidResponse();
-      message.error = (object.error !== undefined && object.error !== null)
-        ? Error.fromPartial(object.error)
-        : undefined;
-      message.desiredLrpSchedulingInfo =
-        (object.desiredLrpSchedulingInfo !== undefined && object.desiredLrpSchedulingInfo !== null)
-          ? DesiredLRPSchedulingInfo.fromPartial(object.desiredLrpSchedulingInfo)
-          : undefined;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.error = Error.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.desiredLrpSchedulingInfo = DesiredLRPSchedulingInfo.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
       return message;
-    },
-  };
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(
+    base?: DeepPartial<DesiredLRPSchedulingInfoByProcessGuidResponse>,
+  ): DesiredLRPSchedulingInfoByProcessGuidResponse {
+    return DesiredLRPSchedulingInfoByProcessGuidResponse.fromPartial(base ?? {});
+  },
+  fromPartial(
+    object: DeepPartial<DesiredLRPSchedulingInfoByProcessGuidResponse>,
+  ): DesiredLRPSchedulingInfoByProcessGuidResponse {
+    const message = createBaseDesiredLRPSchedulingInfoByProcessGuidResponse();
+    message.error = (object.error !== undefined && object.error !== null) ? Error.fromPartial(object.error) : undefined;
+    message.desiredLrpSchedulingInfo =
+      (object.desiredLrpSchedulingInfo !== undefined && object.desiredLrpSchedulingInfo !== null)
+        ? DesiredLRPSchedulingInfo.fromPartial(object.desiredLrpSchedulingInfo)
+        : undefined;
+    return message;
+  },
+};
 
 function createBaseDesiredLRPByProcessGuidRequest(): DesiredLRPByProcessGuidRequest {
   return { processGuid: "" };
 }
 
-export const DesiredLRPByProcessGuidRequest: MessageFns<DesiredLRPByProcessGuidRequest> = {
+export const DesiredLRPByProcessGuidRequest: MessageFns<
+  DesiredLRPByProcessGuidRequest,
+  "models.DesiredLRPByProcessGuidRequest"
+> = {
+  $type: "models.DesiredLRPByProcessGuidRequest" as const,
+
   encode(message: DesiredLRPByProcessGuidRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -539,7 +562,9 @@ function createBaseDesireLRPRequest(): DesireLRPRequest {
   return { desiredLrp: undefined };
 }
 
-export const DesireLRPRequest: MessageFns<DesireLRPRequest> = {
+export const DesireLRPRequest: MessageFns<DesireLRPRequest, "models.DesireLRPRequest"> = {
+  $type: "models.DesireLRPRequest" as const,
+
   encode(message: DesireLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.desiredLrp !== undefined) {
       DesiredLRP.encode(message.desiredLrp, writer.uint32(10).fork()).join();
@@ -596,7 +621,9 @@ function createBaseUpdateDesiredLRPRequest(): UpdateDesiredLRPRequest {
   return { processGuid: "", update: undefined };
 }
 
-export const UpdateDesiredLRPRequest: MessageFns<UpdateDesiredLRPRequest> = {
+export const UpdateDesiredLRPRequest: MessageFns<UpdateDesiredLRPRequest, "models.UpdateDesiredLRPRequest"> = {
+  $type: "models.UpdateDesiredLRPRequest" as const,
+
   encode(message: UpdateDesiredLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -665,7 +692,9 @@ function createBaseRemoveDesiredLRPRequest(): RemoveDesiredLRPRequest {
   return { processGuid: "" };
 }
 
-export const RemoveDesiredLRPRequest: MessageFns<RemoveDesiredLRPRequest> = {
+export const RemoveDesiredLRPRequest: MessageFns<RemoveDesiredLRPRequest, "models.RemoveDesiredLRPRequest"> = {
+  $type: "models.RemoveDesiredLRPRequest" as const,
+
   encode(message: RemoveDesiredLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -725,7 +754,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -33,7 +33,9 @@ function createBaseDomainsResponse(): DomainsResponse {
   return { error: undefined, domains: [] };
 }
 
-export const DomainsResponse: MessageFns<DomainsResponse> = {
+export const DomainsResponse: MessageFns<DomainsResponse, "models.DomainsResponse"> = {
+  $type: "models.DomainsResponse" as const,
+
   encode(message: DomainsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -100,7 +102,9 @@ function createBaseUpsertDomainResponse(): UpsertDomainResponse {
   return { error: undefined };
 }
 
-export const UpsertDomainResponse: MessageFns<UpsertDomainResponse> = {
+export const UpsertDomainResponse: MessageFns<UpsertDomainResponse, "models.UpsertDomainResponse"> = {
+  $type: "models.UpsertDomainResponse" as const,
+
   encode(message: UpsertDomainResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -155,7 +159,9 @@ function createBaseUpsertDomainRequest(): UpsertDomainRequest {
   return { domain: "", ttl: 0 };
 }
 
-export const UpsertDomainRequest: MessageFns<UpsertDomainRequest> = {
+export const UpsertDomainRequest: MessageFns<UpsertDomainRequest, "models.UpsertDomainRequest"> = {
+  $type: "models.UpsertDomainRequest" as const,
+
   encode(message: UpsertDomainRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.domain !== "") {
       writer.uint32(10).string(message.domain);
@@ -227,7 +233,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

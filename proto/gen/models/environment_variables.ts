@@ -22,7 +22,9 @@ function createBaseEnvironmentVariable(): EnvironmentVariable {
   return { name: "", value: "" };
 }
 
-export const EnvironmentVariable: MessageFns<EnvironmentVariable> = {
+export const EnvironmentVariable: MessageFns<EnvironmentVariable, "models.EnvironmentVariable"> = {
+  $type: "models.EnvironmentVariable" as const,
+
   encode(message: EnvironmentVariable, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -94,7 +96,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

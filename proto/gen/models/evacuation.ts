@@ -64,7 +64,9 @@ function createBaseEvacuationResponse(): EvacuationResponse {
   return { error: undefined, keepContainer: false };
 }
 
-export const EvacuationResponse: MessageFns<EvacuationResponse> = {
+export const EvacuationResponse: MessageFns<EvacuationResponse, "models.EvacuationResponse"> = {
+  $type: "models.EvacuationResponse" as const,
+
   encode(message: EvacuationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -131,7 +133,12 @@ function createBaseEvacuateClaimedActualLRPRequest(): EvacuateClaimedActualLRPRe
   return { actualLrpKey: undefined, actualLrpInstanceKey: undefined };
 }
 
-export const EvacuateClaimedActualLRPRequest: MessageFns<EvacuateClaimedActualLRPRequest> = {
+export const EvacuateClaimedActualLRPRequest: MessageFns<
+  EvacuateClaimedActualLRPRequest,
+  "models.EvacuateClaimedActualLRPRequest"
+> = {
+  $type: "models.EvacuateClaimedActualLRPRequest" as const,
+
   encode(message: EvacuateClaimedActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -210,7 +217,12 @@ function createBaseEvacuateRunningActualLRPRequest(): EvacuateRunningActualLRPRe
   };
 }
 
-export const EvacuateRunningActualLRPRequest: MessageFns<EvacuateRunningActualLRPRequest> = {
+export const EvacuateRunningActualLRPRequest: MessageFns<
+  EvacuateRunningActualLRPRequest,
+  "models.EvacuateRunningActualLRPRequest"
+> = {
+  $type: "models.EvacuateRunningActualLRPRequest" as const,
+
   encode(message: EvacuateRunningActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -366,8 +378,11 @@ function createBaseEvacuateRunningActualLRPRequest_MetricTagsEntry(): EvacuateRu
 }
 
 export const EvacuateRunningActualLRPRequest_MetricTagsEntry: MessageFns<
-  EvacuateRunningActualLRPRequest_MetricTagsEntry
+  EvacuateRunningActualLRPRequest_MetricTagsEntry,
+  "models.EvacuateRunningActualLRPRequest.MetricTagsEntry"
 > = {
+  $type: "models.EvacuateRunningActualLRPRequest.MetricTagsEntry" as const,
+
   encode(
     message: EvacuateRunningActualLRPRequest_MetricTagsEntry,
     writer: BinaryWriter = new BinaryWriter(),
@@ -441,7 +456,12 @@ function createBaseEvacuateStoppedActualLRPRequest(): EvacuateStoppedActualLRPRe
   return { actualLrpKey: undefined, actualLrpInstanceKey: undefined };
 }
 
-export const EvacuateStoppedActualLRPRequest: MessageFns<EvacuateStoppedActualLRPRequest> = {
+export const EvacuateStoppedActualLRPRequest: MessageFns<
+  EvacuateStoppedActualLRPRequest,
+  "models.EvacuateStoppedActualLRPRequest"
+> = {
+  $type: "models.EvacuateStoppedActualLRPRequest" as const,
+
   encode(message: EvacuateStoppedActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -512,7 +532,12 @@ function createBaseEvacuateCrashedActualLRPRequest(): EvacuateCrashedActualLRPRe
   return { actualLrpKey: undefined, actualLrpInstanceKey: undefined, errorMessage: "" };
 }
 
-export const EvacuateCrashedActualLRPRequest: MessageFns<EvacuateCrashedActualLRPRequest> = {
+export const EvacuateCrashedActualLRPRequest: MessageFns<
+  EvacuateCrashedActualLRPRequest,
+  "models.EvacuateCrashedActualLRPRequest"
+> = {
+  $type: "models.EvacuateCrashedActualLRPRequest" as const,
+
   encode(message: EvacuateCrashedActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -595,7 +620,12 @@ function createBaseRemoveEvacuatingActualLRPRequest(): RemoveEvacuatingActualLRP
   return { actualLrpKey: undefined, actualLrpInstanceKey: undefined };
 }
 
-export const RemoveEvacuatingActualLRPRequest: MessageFns<RemoveEvacuatingActualLRPRequest> = {
+export const RemoveEvacuatingActualLRPRequest: MessageFns<
+  RemoveEvacuatingActualLRPRequest,
+  "models.RemoveEvacuatingActualLRPRequest"
+> = {
+  $type: "models.RemoveEvacuatingActualLRPRequest" as const,
+
   encode(message: RemoveEvacuatingActualLRPRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -666,7 +696,12 @@ function createBaseRemoveEvacuatingActualLRPResponse(): RemoveEvacuatingActualLR
   return { error: undefined };
 }
 
-export const RemoveEvacuatingActualLRPResponse: MessageFns<RemoveEvacuatingActualLRPResponse> = {
+export const RemoveEvacuatingActualLRPResponse: MessageFns<
+  RemoveEvacuatingActualLRPResponse,
+  "models.RemoveEvacuatingActualLRPResponse"
+> = {
+  $type: "models.RemoveEvacuatingActualLRPResponse" as const,
+
   encode(message: RemoveEvacuatingActualLRPResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -726,7 +761,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -128,7 +128,9 @@ function createBaseActualLRPCreatedEvent(): ActualLRPCreatedEvent {
   return { actualLrpGroup: undefined };
 }
 
-export const ActualLRPCreatedEvent: MessageFns<ActualLRPCreatedEvent> = {
+export const ActualLRPCreatedEvent: MessageFns<ActualLRPCreatedEvent, "models.ActualLRPCreatedEvent"> = {
+  $type: "models.ActualLRPCreatedEvent" as const,
+
   encode(message: ActualLRPCreatedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpGroup !== undefined) {
       ActualLRPGroup.encode(message.actualLrpGroup, writer.uint32(10).fork()).join();
@@ -185,7 +187,9 @@ function createBaseActualLRPChangedEvent(): ActualLRPChangedEvent {
   return { before: undefined, after: undefined };
 }
 
-export const ActualLRPChangedEvent: MessageFns<ActualLRPChangedEvent> = {
+export const ActualLRPChangedEvent: MessageFns<ActualLRPChangedEvent, "models.ActualLRPChangedEvent"> = {
+  $type: "models.ActualLRPChangedEvent" as const,
+
   encode(message: ActualLRPChangedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.before !== undefined) {
       ActualLRPGroup.encode(message.before, writer.uint32(10).fork()).join();
@@ -256,7 +260,9 @@ function createBaseActualLRPRemovedEvent(): ActualLRPRemovedEvent {
   return { actualLrpGroup: undefined };
 }
 
-export const ActualLRPRemovedEvent: MessageFns<ActualLRPRemovedEvent> = {
+export const ActualLRPRemovedEvent: MessageFns<ActualLRPRemovedEvent, "models.ActualLRPRemovedEvent"> = {
+  $type: "models.ActualLRPRemovedEvent" as const,
+
   encode(message: ActualLRPRemovedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpGroup !== undefined) {
       ActualLRPGroup.encode(message.actualLrpGroup, writer.uint32(10).fork()).join();
@@ -313,7 +319,12 @@ function createBaseActualLRPInstanceCreatedEvent(): ActualLRPInstanceCreatedEven
   return { actualLrp: undefined, traceId: "" };
 }
 
-export const ActualLRPInstanceCreatedEvent: MessageFns<ActualLRPInstanceCreatedEvent> = {
+export const ActualLRPInstanceCreatedEvent: MessageFns<
+  ActualLRPInstanceCreatedEvent,
+  "models.ActualLRPInstanceCreatedEvent"
+> = {
+  $type: "models.ActualLRPInstanceCreatedEvent" as const,
+
   encode(message: ActualLRPInstanceCreatedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrp !== undefined) {
       ActualLRP.encode(message.actualLrp, writer.uint32(10).fork()).join();
@@ -393,7 +404,9 @@ function createBaseActualLRPInfo(): ActualLRPInfo {
   };
 }
 
-export const ActualLRPInfo: MessageFns<ActualLRPInfo> = {
+export const ActualLRPInfo: MessageFns<ActualLRPInfo, "models.ActualLRPInfo"> = {
+  $type: "models.ActualLRPInfo" as const,
+
   encode(message: ActualLRPInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpNetInfo !== undefined) {
       ActualLRPNetInfo.encode(message.actualLrpNetInfo, writer.uint32(26).fork()).join();
@@ -572,7 +585,12 @@ function createBaseActualLRPInstanceChangedEvent(): ActualLRPInstanceChangedEven
   return { actualLrpKey: undefined, actualLrpInstanceKey: undefined, before: undefined, after: undefined, traceId: "" };
 }
 
-export const ActualLRPInstanceChangedEvent: MessageFns<ActualLRPInstanceChangedEvent> = {
+export const ActualLRPInstanceChangedEvent: MessageFns<
+  ActualLRPInstanceChangedEvent,
+  "models.ActualLRPInstanceChangedEvent"
+> = {
+  $type: "models.ActualLRPInstanceChangedEvent" as const,
+
   encode(message: ActualLRPInstanceChangedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -683,7 +701,12 @@ function createBaseActualLRPInstanceRemovedEvent(): ActualLRPInstanceRemovedEven
   return { actualLrp: undefined, traceId: "" };
 }
 
-export const ActualLRPInstanceRemovedEvent: MessageFns<ActualLRPInstanceRemovedEvent> = {
+export const ActualLRPInstanceRemovedEvent: MessageFns<
+  ActualLRPInstanceRemovedEvent,
+  "models.ActualLRPInstanceRemovedEvent"
+> = {
+  $type: "models.ActualLRPInstanceRemovedEvent" as const,
+
   encode(message: ActualLRPInstanceRemovedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrp !== undefined) {
       ActualLRP.encode(message.actualLrp, writer.uint32(10).fork()).join();
@@ -752,7 +775,9 @@ function createBaseDesiredLRPCreatedEvent(): DesiredLRPCreatedEvent {
   return { desiredLrp: undefined, traceId: "" };
 }
 
-export const DesiredLRPCreatedEvent: MessageFns<DesiredLRPCreatedEvent> = {
+export const DesiredLRPCreatedEvent: MessageFns<DesiredLRPCreatedEvent, "models.DesiredLRPCreatedEvent"> = {
+  $type: "models.DesiredLRPCreatedEvent" as const,
+
   encode(message: DesiredLRPCreatedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.desiredLrp !== undefined) {
       DesiredLRP.encode(message.desiredLrp, writer.uint32(10).fork()).join();
@@ -821,7 +846,9 @@ function createBaseDesiredLRPChangedEvent(): DesiredLRPChangedEvent {
   return { before: undefined, after: undefined, traceId: "" };
 }
 
-export const DesiredLRPChangedEvent: MessageFns<DesiredLRPChangedEvent> = {
+export const DesiredLRPChangedEvent: MessageFns<DesiredLRPChangedEvent, "models.DesiredLRPChangedEvent"> = {
+  $type: "models.DesiredLRPChangedEvent" as const,
+
   encode(message: DesiredLRPChangedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.before !== undefined) {
       DesiredLRP.encode(message.before, writer.uint32(10).fork()).join();
@@ -904,7 +931,9 @@ function createBaseDesiredLRPRemovedEvent(): DesiredLRPRemovedEvent {
   return { desiredLrp: undefined, traceId: "" };
 }
 
-export const DesiredLRPRemovedEvent: MessageFns<DesiredLRPRemovedEvent> = {
+export const DesiredLRPRemovedEvent: MessageFns<DesiredLRPRemovedEvent, "models.DesiredLRPRemovedEvent"> = {
+  $type: "models.DesiredLRPRemovedEvent" as const,
+
   encode(message: DesiredLRPRemovedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.desiredLrp !== undefined) {
       DesiredLRP.encode(message.desiredLrp, writer.uint32(10).fork()).join();
@@ -973,7 +1002,9 @@ function createBaseActualLRPCrashedEvent(): ActualLRPCrashedEvent {
   return { actualLrpKey: undefined, actualLrpInstanceKey: undefined, crashCount: 0, crashReason: "", since: 0n };
 }
 
-export const ActualLRPCrashedEvent: MessageFns<ActualLRPCrashedEvent> = {
+export const ActualLRPCrashedEvent: MessageFns<ActualLRPCrashedEvent, "models.ActualLRPCrashedEvent"> = {
+  $type: "models.ActualLRPCrashedEvent" as const,
+
   encode(message: ActualLRPCrashedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -1083,7 +1114,9 @@ function createBaseEventsByCellId(): EventsByCellId {
   return { cellId: "" };
 }
 
-export const EventsByCellId: MessageFns<EventsByCellId> = {
+export const EventsByCellId: MessageFns<EventsByCellId, "models.EventsByCellId"> = {
+  $type: "models.EventsByCellId" as const,
+
   encode(message: EventsByCellId, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.cellId !== "") {
       writer.uint32(10).string(message.cellId);
@@ -1138,7 +1171,9 @@ function createBaseTaskCreatedEvent(): TaskCreatedEvent {
   return { task: undefined };
 }
 
-export const TaskCreatedEvent: MessageFns<TaskCreatedEvent> = {
+export const TaskCreatedEvent: MessageFns<TaskCreatedEvent, "models.TaskCreatedEvent"> = {
+  $type: "models.TaskCreatedEvent" as const,
+
   encode(message: TaskCreatedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.task !== undefined) {
       Task.encode(message.task, writer.uint32(10).fork()).join();
@@ -1193,7 +1228,9 @@ function createBaseTaskChangedEvent(): TaskChangedEvent {
   return { before: undefined, after: undefined };
 }
 
-export const TaskChangedEvent: MessageFns<TaskChangedEvent> = {
+export const TaskChangedEvent: MessageFns<TaskChangedEvent, "models.TaskChangedEvent"> = {
+  $type: "models.TaskChangedEvent" as const,
+
   encode(message: TaskChangedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.before !== undefined) {
       Task.encode(message.before, writer.uint32(10).fork()).join();
@@ -1262,7 +1299,9 @@ function createBaseTaskRemovedEvent(): TaskRemovedEvent {
   return { task: undefined };
 }
 
-export const TaskRemovedEvent: MessageFns<TaskRemovedEvent> = {
+export const TaskRemovedEvent: MessageFns<TaskRemovedEvent, "models.TaskRemovedEvent"> = {
+  $type: "models.TaskRemovedEvent" as const,
+
   encode(message: TaskRemovedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.task !== undefined) {
       Task.encode(message.task, writer.uint32(10).fork()).join();
@@ -1322,7 +1361,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -22,7 +22,9 @@ function createBaseFile(): File {
   return { path: "", content: "" };
 }
 
-export const File: MessageFns<File> = {
+export const File: MessageFns<File, "models.File"> = {
+  $type: "models.File" as const,
+
   encode(message: File, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.path !== "") {
       writer.uint32(10).string(message.path);
@@ -94,7 +96,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

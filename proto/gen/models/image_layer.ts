@@ -63,7 +63,9 @@ function createBaseImageLayer(): ImageLayer {
   return { name: "", url: "", destinationPath: "", layerType: 0, mediaType: 0, digestAlgorithm: 0, digestValue: "" };
 }
 
-export const ImageLayer: MessageFns<ImageLayer> = {
+export const ImageLayer: MessageFns<ImageLayer, "models.ImageLayer"> = {
+  $type: "models.ImageLayer" as const,
+
   encode(message: ImageLayer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -195,7 +197,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

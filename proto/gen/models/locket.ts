@@ -86,7 +86,9 @@ function createBaseResource(): Resource {
   return { key: "", owner: "", value: "", type: "", typeCode: 0 };
 }
 
-export const Resource: MessageFns<Resource> = {
+export const Resource: MessageFns<Resource, "models.Resource"> = {
+  $type: "models.Resource" as const,
+
   encode(message: Resource, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -189,7 +191,9 @@ function createBaseLockRequest(): LockRequest {
   return { resource: undefined, ttlInSeconds: 0n };
 }
 
-export const LockRequest: MessageFns<LockRequest> = {
+export const LockRequest: MessageFns<LockRequest, "models.LockRequest"> = {
+  $type: "models.LockRequest" as const,
+
   encode(message: LockRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.resource !== undefined) {
       Resource.encode(message.resource, writer.uint32(10).fork()).join();
@@ -263,7 +267,9 @@ function createBaseLockResponse(): LockResponse {
   return {};
 }
 
-export const LockResponse: MessageFns<LockResponse> = {
+export const LockResponse: MessageFns<LockResponse, "models.LockResponse"> = {
+  $type: "models.LockResponse" as const,
+
   encode(_: LockResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -306,7 +312,9 @@ function createBaseReleaseRequest(): ReleaseRequest {
   return { resource: undefined };
 }
 
-export const ReleaseRequest: MessageFns<ReleaseRequest> = {
+export const ReleaseRequest: MessageFns<ReleaseRequest, "models.ReleaseRequest"> = {
+  $type: "models.ReleaseRequest" as const,
+
   encode(message: ReleaseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.resource !== undefined) {
       Resource.encode(message.resource, writer.uint32(10).fork()).join();
@@ -363,7 +371,9 @@ function createBaseReleaseResponse(): ReleaseResponse {
   return {};
 }
 
-export const ReleaseResponse: MessageFns<ReleaseResponse> = {
+export const ReleaseResponse: MessageFns<ReleaseResponse, "models.ReleaseResponse"> = {
+  $type: "models.ReleaseResponse" as const,
+
   encode(_: ReleaseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -406,7 +416,9 @@ function createBaseFetchRequest(): FetchRequest {
   return { key: "" };
 }
 
-export const FetchRequest: MessageFns<FetchRequest> = {
+export const FetchRequest: MessageFns<FetchRequest, "models.FetchRequest"> = {
+  $type: "models.FetchRequest" as const,
+
   encode(message: FetchRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -461,7 +473,9 @@ function createBaseFetchResponse(): FetchResponse {
   return { resource: undefined };
 }
 
-export const FetchResponse: MessageFns<FetchResponse> = {
+export const FetchResponse: MessageFns<FetchResponse, "models.FetchResponse"> = {
+  $type: "models.FetchResponse" as const,
+
   encode(message: FetchResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.resource !== undefined) {
       Resource.encode(message.resource, writer.uint32(10).fork()).join();
@@ -518,7 +532,9 @@ function createBaseFetchAllRequest(): FetchAllRequest {
   return { type: "", typeCode: 0 };
 }
 
-export const FetchAllRequest: MessageFns<FetchAllRequest> = {
+export const FetchAllRequest: MessageFns<FetchAllRequest, "models.FetchAllRequest"> = {
+  $type: "models.FetchAllRequest" as const,
+
   encode(message: FetchAllRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.type !== "") {
       writer.uint32(10).string(message.type);
@@ -585,7 +601,9 @@ function createBaseFetchAllResponse(): FetchAllResponse {
   return { resources: [] };
 }
 
-export const FetchAllResponse: MessageFns<FetchAllResponse> = {
+export const FetchAllResponse: MessageFns<FetchAllResponse, "models.FetchAllResponse"> = {
+  $type: "models.FetchAllResponse" as const,
+
   encode(message: FetchAllResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.resources) {
       Resource.encode(v!, writer.uint32(10).fork()).join();
@@ -761,7 +779,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -22,7 +22,9 @@ function createBaseLogRateLimit(): LogRateLimit {
   return { bytesPerSecond: 0n };
 }
 
-export const LogRateLimit: MessageFns<LogRateLimit> = {
+export const LogRateLimit: MessageFns<LogRateLimit, "models.LogRateLimit"> = {
+  $type: "models.LogRateLimit" as const,
+
   encode(message: LogRateLimit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.bytesPerSecond !== 0n) {
       if (BigInt.asIntN(64, message.bytesPerSecond) !== message.bytesPerSecond) {
@@ -87,7 +89,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -32,7 +32,9 @@ function createBaseMetricTagValue(): MetricTagValue {
   return { static: "", dynamic: 0 };
 }
 
-export const MetricTagValue: MessageFns<MetricTagValue> = {
+export const MetricTagValue: MessageFns<MetricTagValue, "models.MetricTagValue"> = {
+  $type: "models.MetricTagValue" as const,
+
   encode(message: MetricTagValue, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.static !== "") {
       writer.uint32(10).string(message.static);
@@ -104,7 +106,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -22,7 +22,9 @@ function createBaseModificationTag(): ModificationTag {
   return { epoch: "", index: 0 };
 }
 
-export const ModificationTag: MessageFns<ModificationTag> = {
+export const ModificationTag: MessageFns<ModificationTag, "models.ModificationTag"> = {
+  $type: "models.ModificationTag" as const,
+
   encode(message: ModificationTag, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.epoch !== "") {
       writer.uint32(10).string(message.epoch);
@@ -94,7 +96,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

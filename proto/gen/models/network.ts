@@ -26,7 +26,9 @@ function createBaseNetwork(): Network {
   return { properties: {} };
 }
 
-export const Network: MessageFns<Network> = {
+export const Network: MessageFns<Network, "models.Network"> = {
+  $type: "models.Network" as const,
+
   encode(message: Network, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     globalThis.Object.entries(message.properties).forEach(([key, value]: [string, string]) => {
       Network_PropertiesEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
@@ -92,7 +94,9 @@ function createBaseNetwork_PropertiesEntry(): Network_PropertiesEntry {
   return { key: "", value: "" };
 }
 
-export const Network_PropertiesEntry: MessageFns<Network_PropertiesEntry> = {
+export const Network_PropertiesEntry: MessageFns<Network_PropertiesEntry, "models.Network.PropertiesEntry"> = {
+  $type: "models.Network.PropertiesEntry" as const,
+
   encode(message: Network_PropertiesEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -164,7 +168,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

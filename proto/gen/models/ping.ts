@@ -21,7 +21,9 @@ function createBasePingResponse(): PingResponse {
   return { available: false };
 }
 
-export const PingResponse: MessageFns<PingResponse> = {
+export const PingResponse: MessageFns<PingResponse, "models.PingResponse"> = {
+  $type: "models.PingResponse" as const,
+
   encode(message: PingResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.available !== false) {
       writer.uint32(8).bool(message.available);
@@ -81,7 +83,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -37,7 +37,9 @@ function createBasePortRange(): PortRange {
   return { start: 0, end: 0 };
 }
 
-export const PortRange: MessageFns<PortRange> = {
+export const PortRange: MessageFns<PortRange, "models.PortRange"> = {
+  $type: "models.PortRange" as const,
+
   encode(message: PortRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.start !== 0) {
       writer.uint32(8).uint32(message.start);
@@ -104,7 +106,9 @@ function createBaseICMPInfo(): ICMPInfo {
   return { type: 0, code: 0 };
 }
 
-export const ICMPInfo: MessageFns<ICMPInfo> = {
+export const ICMPInfo: MessageFns<ICMPInfo, "models.ICMPInfo"> = {
+  $type: "models.ICMPInfo" as const,
+
   encode(message: ICMPInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.type !== 0) {
       writer.uint32(8).int32(message.type);
@@ -179,7 +183,9 @@ function createBaseSecurityGroupRule(): SecurityGroupRule {
   };
 }
 
-export const SecurityGroupRule: MessageFns<SecurityGroupRule> = {
+export const SecurityGroupRule: MessageFns<SecurityGroupRule, "models.SecurityGroupRule"> = {
+  $type: "models.SecurityGroupRule" as const,
+
   encode(message: SecurityGroupRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.protocol !== "") {
       writer.uint32(10).string(message.protocol);
@@ -325,7 +331,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

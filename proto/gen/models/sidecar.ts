@@ -28,7 +28,9 @@ function createBaseSidecar(): Sidecar {
   return { action: undefined, diskMb: 0, memoryMb: 0 };
 }
 
-export const Sidecar: MessageFns<Sidecar> = {
+export const Sidecar: MessageFns<Sidecar, "models.Sidecar"> = {
+  $type: "models.Sidecar" as const,
+
   encode(message: Sidecar, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.action !== undefined) {
       Action.encode(message.action, writer.uint32(10).fork()).join();
@@ -114,7 +116,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -129,7 +129,9 @@ function createBaseTaskDefinition(): TaskDefinition {
   };
 }
 
-export const TaskDefinition: MessageFns<TaskDefinition> = {
+export const TaskDefinition: MessageFns<TaskDefinition, "models.TaskDefinition"> = {
+  $type: "models.TaskDefinition" as const,
+
   encode(message: TaskDefinition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.rootFs !== "") {
       writer.uint32(10).string(message.rootFs);
@@ -528,7 +530,12 @@ function createBaseTaskDefinition_MetricTagsEntry(): TaskDefinition_MetricTagsEn
   return { key: "", value: undefined };
 }
 
-export const TaskDefinition_MetricTagsEntry: MessageFns<TaskDefinition_MetricTagsEntry> = {
+export const TaskDefinition_MetricTagsEntry: MessageFns<
+  TaskDefinition_MetricTagsEntry,
+  "models.TaskDefinition.MetricTagsEntry"
+> = {
+  $type: "models.TaskDefinition.MetricTagsEntry" as const,
+
   encode(message: TaskDefinition_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -611,7 +618,9 @@ function createBaseTask(): Task {
   };
 }
 
-export const Task: MessageFns<Task> = {
+export const Task: MessageFns<Task, "models.Task"> = {
+  $type: "models.Task" as const,
+
   encode(message: Task, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskDefinition !== undefined) {
       TaskDefinition.encode(message.taskDefinition, writer.uint32(10).fork()).join();
@@ -828,7 +837,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -91,7 +91,9 @@ function createBaseTaskLifecycleResponse(): TaskLifecycleResponse {
   return { error: undefined };
 }
 
-export const TaskLifecycleResponse: MessageFns<TaskLifecycleResponse> = {
+export const TaskLifecycleResponse: MessageFns<TaskLifecycleResponse, "models.TaskLifecycleResponse"> = {
+  $type: "models.TaskLifecycleResponse" as const,
+
   encode(message: TaskLifecycleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -146,7 +148,9 @@ function createBaseDesireTaskRequest(): DesireTaskRequest {
   return { taskDefinition: undefined, taskGuid: "", domain: "" };
 }
 
-export const DesireTaskRequest: MessageFns<DesireTaskRequest> = {
+export const DesireTaskRequest: MessageFns<DesireTaskRequest, "models.DesireTaskRequest"> = {
+  $type: "models.DesireTaskRequest" as const,
+
   encode(message: DesireTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskDefinition !== undefined) {
       TaskDefinition.encode(message.taskDefinition, writer.uint32(10).fork()).join();
@@ -227,7 +231,9 @@ function createBaseStartTaskRequest(): StartTaskRequest {
   return { taskGuid: "", cellId: "" };
 }
 
-export const StartTaskRequest: MessageFns<StartTaskRequest> = {
+export const StartTaskRequest: MessageFns<StartTaskRequest, "models.StartTaskRequest"> = {
+  $type: "models.StartTaskRequest" as const,
+
   encode(message: StartTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -294,7 +300,9 @@ function createBaseStartTaskResponse(): StartTaskResponse {
   return { error: undefined, shouldStart: false };
 }
 
-export const StartTaskResponse: MessageFns<StartTaskResponse> = {
+export const StartTaskResponse: MessageFns<StartTaskResponse, "models.StartTaskResponse"> = {
+  $type: "models.StartTaskResponse" as const,
+
   encode(message: StartTaskResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -361,7 +369,9 @@ function createBaseFailTaskRequest(): FailTaskRequest {
   return { taskGuid: "", failureReason: "" };
 }
 
-export const FailTaskRequest: MessageFns<FailTaskRequest> = {
+export const FailTaskRequest: MessageFns<FailTaskRequest, "models.FailTaskRequest"> = {
+  $type: "models.FailTaskRequest" as const,
+
   encode(message: FailTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -428,7 +438,9 @@ function createBaseRejectTaskRequest(): RejectTaskRequest {
   return { taskGuid: "", rejectionReason: "" };
 }
 
-export const RejectTaskRequest: MessageFns<RejectTaskRequest> = {
+export const RejectTaskRequest: MessageFns<RejectTaskRequest, "models.RejectTaskRequest"> = {
+  $type: "models.RejectTaskRequest" as const,
+
   encode(message: RejectTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -495,7 +507,9 @@ function createBaseTaskGuidRequest(): TaskGuidRequest {
   return { taskGuid: "" };
 }
 
-export const TaskGuidRequest: MessageFns<TaskGuidRequest> = {
+export const TaskGuidRequest: MessageFns<TaskGuidRequest, "models.TaskGuidRequest"> = {
+  $type: "models.TaskGuidRequest" as const,
+
   encode(message: TaskGuidRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -550,7 +564,9 @@ function createBaseCompleteTaskRequest(): CompleteTaskRequest {
   return { taskGuid: "", cellId: "", failed: false, failureReason: "", result: "" };
 }
 
-export const CompleteTaskRequest: MessageFns<CompleteTaskRequest> = {
+export const CompleteTaskRequest: MessageFns<CompleteTaskRequest, "models.CompleteTaskRequest"> = {
+  $type: "models.CompleteTaskRequest" as const,
+
   encode(message: CompleteTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -653,7 +669,9 @@ function createBaseTaskCallbackResponse(): TaskCallbackResponse {
   return { taskGuid: "", failed: false, failureReason: "", result: "", annotation: "", createdAt: 0n };
 }
 
-export const TaskCallbackResponse: MessageFns<TaskCallbackResponse> = {
+export const TaskCallbackResponse: MessageFns<TaskCallbackResponse, "models.TaskCallbackResponse"> = {
+  $type: "models.TaskCallbackResponse" as const,
+
   encode(message: TaskCallbackResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -771,7 +789,9 @@ function createBaseTasksRequest(): TasksRequest {
   return { domain: "", cellId: "" };
 }
 
-export const TasksRequest: MessageFns<TasksRequest> = {
+export const TasksRequest: MessageFns<TasksRequest, "models.TasksRequest"> = {
+  $type: "models.TasksRequest" as const,
+
   encode(message: TasksRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.domain !== "") {
       writer.uint32(10).string(message.domain);
@@ -838,7 +858,9 @@ function createBaseTasksResponse(): TasksResponse {
   return { error: undefined, tasks: [] };
 }
 
-export const TasksResponse: MessageFns<TasksResponse> = {
+export const TasksResponse: MessageFns<TasksResponse, "models.TasksResponse"> = {
+  $type: "models.TasksResponse" as const,
+
   encode(message: TasksResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -905,7 +927,9 @@ function createBaseTaskByGuidRequest(): TaskByGuidRequest {
   return { taskGuid: "" };
 }
 
-export const TaskByGuidRequest: MessageFns<TaskByGuidRequest> = {
+export const TaskByGuidRequest: MessageFns<TaskByGuidRequest, "models.TaskByGuidRequest"> = {
+  $type: "models.TaskByGuidRequest" as const,
+
   encode(message: TaskByGuidRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -960,7 +984,9 @@ function createBaseTaskResponse(): TaskResponse {
   return { error: undefined, task: undefined };
 }
 
-export const TaskResponse: MessageFns<TaskResponse> = {
+export const TaskResponse: MessageFns<TaskResponse, "models.TaskResponse"> = {
+  $type: "models.TaskResponse" as const,
+
   encode(message: TaskResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.error !== undefined) {
       Error.encode(message.error, writer.uint32(10).fork()).join();
@@ -1032,7 +1058,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -40,7 +40,9 @@ function createBaseSharedDevice(): SharedDevice {
   return { volumeId: "", mountConfig: "" };
 }
 
-export const SharedDevice: MessageFns<SharedDevice> = {
+export const SharedDevice: MessageFns<SharedDevice, "models.SharedDevice"> = {
+  $type: "models.SharedDevice" as const,
+
   encode(message: SharedDevice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.volumeId !== "") {
       writer.uint32(10).string(message.volumeId);
@@ -107,7 +109,9 @@ function createBaseDedicatedDevice(): DedicatedDevice {
   return { mounterId: "", mountConfig: "", deviceConfig: "" };
 }
 
-export const DedicatedDevice: MessageFns<DedicatedDevice> = {
+export const DedicatedDevice: MessageFns<DedicatedDevice, "models.DedicatedDevice"> = {
+  $type: "models.DedicatedDevice" as const,
+
   encode(message: DedicatedDevice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.mounterId !== "") {
       writer.uint32(10).string(message.mounterId);
@@ -186,7 +190,9 @@ function createBaseVolumeMount(): VolumeMount {
   return { driver: "", containerDir: "", mode: "", shared: undefined, dedicated: undefined };
 }
 
-export const VolumeMount: MessageFns<VolumeMount> = {
+export const VolumeMount: MessageFns<VolumeMount, "models.VolumeMount"> = {
+  $type: "models.VolumeMount" as const,
+
   encode(message: VolumeMount, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.driver !== "") {
       writer.uint32(10).string(message.driver);
@@ -293,7 +299,9 @@ function createBaseVolumePlacement(): VolumePlacement {
   return { driverNames: [] };
 }
 
-export const VolumePlacement: MessageFns<VolumePlacement> = {
+export const VolumePlacement: MessageFns<VolumePlacement, "models.VolumePlacement"> = {
+  $type: "models.VolumePlacement" as const,
+
   encode(message: VolumePlacement, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.driverNames) {
       writer.uint32(10).string(v!);
@@ -353,7 +361,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

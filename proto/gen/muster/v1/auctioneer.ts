@@ -105,7 +105,9 @@ function createBaseExplainRequest(): ExplainRequest {
   return { processGuid: "", index: 0, taskGuid: "" };
 }
 
-export const ExplainRequest: MessageFns<ExplainRequest> = {
+export const ExplainRequest: MessageFns<ExplainRequest, "muster.v1.ExplainRequest"> = {
+  $type: "muster.v1.ExplainRequest" as const,
+
   encode(message: ExplainRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -184,7 +186,9 @@ function createBaseCellVerdict(): CellVerdict {
   return { cellId: "", zone: "", filter: "", asked: "", available: "" };
 }
 
-export const CellVerdict: MessageFns<CellVerdict> = {
+export const CellVerdict: MessageFns<CellVerdict, "muster.v1.CellVerdict"> = {
+  $type: "muster.v1.CellVerdict" as const,
+
   encode(message: CellVerdict, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.cellId !== "") {
       writer.uint32(10).string(message.cellId);
@@ -287,7 +291,9 @@ function createBaseExplainResponse(): ExplainResponse {
   return { judgedAtMs: 0n, placementError: "", cells: [], placedOn: "" };
 }
 
-export const ExplainResponse: MessageFns<ExplainResponse> = {
+export const ExplainResponse: MessageFns<ExplainResponse, "muster.v1.ExplainResponse"> = {
+  $type: "muster.v1.ExplainResponse" as const,
+
   encode(message: ExplainResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.judgedAtMs !== 0n) {
       if (BigInt.asIntN(64, message.judgedAtMs) !== message.judgedAtMs) {
@@ -393,7 +399,9 @@ function createBaseAsk(): Ask {
   };
 }
 
-export const Ask: MessageFns<Ask> = {
+export const Ask: MessageFns<Ask, "muster.v1.Ask"> = {
+  $type: "muster.v1.Ask" as const,
+
   encode(message: Ask, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -558,7 +566,9 @@ function createBasePlanRequest(): PlanRequest {
   return { ask: undefined };
 }
 
-export const PlanRequest: MessageFns<PlanRequest> = {
+export const PlanRequest: MessageFns<PlanRequest, "muster.v1.PlanRequest"> = {
+  $type: "muster.v1.PlanRequest" as const,
+
   encode(message: PlanRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.ask !== undefined) {
       Ask.encode(message.ask, writer.uint32(10).fork()).join();
@@ -613,7 +623,9 @@ function createBasePlacement(): Placement {
   return { index: 0, cellId: "", placementError: "" };
 }
 
-export const Placement: MessageFns<Placement> = {
+export const Placement: MessageFns<Placement, "muster.v1.Placement"> = {
+  $type: "muster.v1.Placement" as const,
+
   encode(message: Placement, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.index !== 0) {
       writer.uint32(8).int32(message.index);
@@ -692,7 +704,9 @@ function createBasePlanResponse(): PlanResponse {
   return { placements: [], cells: [] };
 }
 
-export const PlanResponse: MessageFns<PlanResponse> = {
+export const PlanResponse: MessageFns<PlanResponse, "muster.v1.PlanResponse"> = {
+  $type: "muster.v1.PlanResponse" as const,
+
   encode(message: PlanResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.placements) {
       Placement.encode(v!, writer.uint32(10).fork()).join();
@@ -759,7 +773,9 @@ function createBaseCellStatesRequest(): CellStatesRequest {
   return {};
 }
 
-export const CellStatesRequest: MessageFns<CellStatesRequest> = {
+export const CellStatesRequest: MessageFns<CellStatesRequest, "muster.v1.CellStatesRequest"> = {
+  $type: "muster.v1.CellStatesRequest" as const,
+
   encode(_: CellStatesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -814,7 +830,9 @@ function createBaseCellSummary(): CellSummary {
   };
 }
 
-export const CellSummary: MessageFns<CellSummary> = {
+export const CellSummary: MessageFns<CellSummary, "muster.v1.CellSummary"> = {
+  $type: "muster.v1.CellSummary" as const,
+
   encode(message: CellSummary, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.cellId !== "") {
       writer.uint32(10).string(message.cellId);
@@ -989,7 +1007,9 @@ function createBaseCellStatesResponse(): CellStatesResponse {
   return { cells: [] };
 }
 
-export const CellStatesResponse: MessageFns<CellStatesResponse> = {
+export const CellStatesResponse: MessageFns<CellStatesResponse, "muster.v1.CellStatesResponse"> = {
+  $type: "muster.v1.CellStatesResponse" as const,
+
   encode(message: CellStatesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.cells) {
       CellSummary.encode(v!, writer.uint32(10).fork()).join();
@@ -1149,7 +1169,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

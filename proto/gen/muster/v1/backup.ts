@@ -63,7 +63,9 @@ function createBaseBackupRequest(): BackupRequest {
   return {};
 }
 
-export const BackupRequest: MessageFns<BackupRequest> = {
+export const BackupRequest: MessageFns<BackupRequest, "muster.v1.BackupRequest"> = {
+  $type: "muster.v1.BackupRequest" as const,
+
   encode(_: BackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -106,7 +108,9 @@ function createBaseBackupResponse(): BackupResponse {
   return { message: undefined };
 }
 
-export const BackupResponse: MessageFns<BackupResponse> = {
+export const BackupResponse: MessageFns<BackupResponse, "muster.v1.BackupResponse"> = {
+  $type: "muster.v1.BackupResponse" as const,
+
   encode(message: BackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.message?.$case) {
       case "header":
@@ -204,7 +208,9 @@ function createBaseBackupHeader(): BackupHeader {
   return { head: undefined, keyLabels: [] };
 }
 
-export const BackupHeader: MessageFns<BackupHeader> = {
+export const BackupHeader: MessageFns<BackupHeader, "muster.v1.BackupHeader"> = {
+  $type: "muster.v1.BackupHeader" as const,
+
   encode(message: BackupHeader, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.head !== undefined) {
       Head.encode(message.head, writer.uint32(10).fork()).join();
@@ -271,7 +277,9 @@ function createBaseBackupRecords(): BackupRecords {
   return { records: [] };
 }
 
-export const BackupRecords: MessageFns<BackupRecords> = {
+export const BackupRecords: MessageFns<BackupRecords, "muster.v1.BackupRecords"> = {
+  $type: "muster.v1.BackupRecords" as const,
+
   encode(message: BackupRecords, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.records) {
       BackupRecord.encode(v!, writer.uint32(10).fork()).join();
@@ -326,7 +334,9 @@ function createBaseBackupRecord(): BackupRecord {
   return { key: "", value: Buffer.alloc(0) };
 }
 
-export const BackupRecord: MessageFns<BackupRecord> = {
+export const BackupRecord: MessageFns<BackupRecord, "muster.v1.BackupRecord"> = {
+  $type: "muster.v1.BackupRecord" as const,
+
   encode(message: BackupRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -393,7 +403,9 @@ function createBaseBackupEnd(): BackupEnd {
   return { records: 0n, sha256: Buffer.alloc(0) };
 }
 
-export const BackupEnd: MessageFns<BackupEnd> = {
+export const BackupEnd: MessageFns<BackupEnd, "muster.v1.BackupEnd"> = {
+  $type: "muster.v1.BackupEnd" as const,
+
   encode(message: BackupEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.records !== 0n) {
       if (BigInt.asUintN(64, message.records) !== message.records) {
@@ -506,7 +518,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -101,7 +101,9 @@ function createBasePingRequest(): PingRequest {
   return {};
 }
 
-export const PingRequest: MessageFns<PingRequest> = {
+export const PingRequest: MessageFns<PingRequest, "muster.v1.PingRequest"> = {
+  $type: "muster.v1.PingRequest" as const,
+
   encode(_: PingRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -144,7 +146,9 @@ function createBaseDomainsRequest(): DomainsRequest {
   return {};
 }
 
-export const DomainsRequest: MessageFns<DomainsRequest> = {
+export const DomainsRequest: MessageFns<DomainsRequest, "muster.v1.DomainsRequest"> = {
+  $type: "muster.v1.DomainsRequest" as const,
+
   encode(_: DomainsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -187,7 +191,9 @@ function createBaseCellsRequest(): CellsRequest {
   return {};
 }
 
-export const CellsRequest: MessageFns<CellsRequest> = {
+export const CellsRequest: MessageFns<CellsRequest, "muster.v1.CellsRequest"> = {
+  $type: "muster.v1.CellsRequest" as const,
+
   encode(_: CellsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1204,7 +1210,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -50,7 +50,9 @@ function createBaseFeatureFlag(): FeatureFlag {
   return { name: "", enabled: false };
 }
 
-export const FeatureFlag: MessageFns<FeatureFlag> = {
+export const FeatureFlag: MessageFns<FeatureFlag, "muster.v1.FeatureFlag"> = {
+  $type: "muster.v1.FeatureFlag" as const,
+
   encode(message: FeatureFlag, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -117,7 +119,9 @@ function createBaseListFeatureFlagsRequest(): ListFeatureFlagsRequest {
   return {};
 }
 
-export const ListFeatureFlagsRequest: MessageFns<ListFeatureFlagsRequest> = {
+export const ListFeatureFlagsRequest: MessageFns<ListFeatureFlagsRequest, "muster.v1.ListFeatureFlagsRequest"> = {
+  $type: "muster.v1.ListFeatureFlagsRequest" as const,
+
   encode(_: ListFeatureFlagsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -160,7 +164,9 @@ function createBaseListFeatureFlagsResponse(): ListFeatureFlagsResponse {
   return { featureFlags: [] };
 }
 
-export const ListFeatureFlagsResponse: MessageFns<ListFeatureFlagsResponse> = {
+export const ListFeatureFlagsResponse: MessageFns<ListFeatureFlagsResponse, "muster.v1.ListFeatureFlagsResponse"> = {
+  $type: "muster.v1.ListFeatureFlagsResponse" as const,
+
   encode(message: ListFeatureFlagsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.featureFlags) {
       FeatureFlag.encode(v!, writer.uint32(10).fork()).join();
@@ -215,7 +221,9 @@ function createBaseSetFeatureFlagRequest(): SetFeatureFlagRequest {
   return { name: "", enabled: false };
 }
 
-export const SetFeatureFlagRequest: MessageFns<SetFeatureFlagRequest> = {
+export const SetFeatureFlagRequest: MessageFns<SetFeatureFlagRequest, "muster.v1.SetFeatureFlagRequest"> = {
+  $type: "muster.v1.SetFeatureFlagRequest" as const,
+
   encode(message: SetFeatureFlagRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -282,7 +290,9 @@ function createBaseSetFeatureFlagResponse(): SetFeatureFlagResponse {
   return { featureFlag: undefined };
 }
 
-export const SetFeatureFlagResponse: MessageFns<SetFeatureFlagResponse> = {
+export const SetFeatureFlagResponse: MessageFns<SetFeatureFlagResponse, "muster.v1.SetFeatureFlagResponse"> = {
+  $type: "muster.v1.SetFeatureFlagResponse" as const,
+
   encode(message: SetFeatureFlagResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.featureFlag !== undefined) {
       FeatureFlag.encode(message.featureFlag, writer.uint32(10).fork()).join();
@@ -420,7 +430,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

@@ -80,7 +80,9 @@ function createBaseRepairRequest(): RepairRequest {
   return { items: [] };
 }
 
-export const RepairRequest: MessageFns<RepairRequest> = {
+export const RepairRequest: MessageFns<RepairRequest, "muster.v1.RepairRequest"> = {
+  $type: "muster.v1.RepairRequest" as const,
+
   encode(message: RepairRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.items) {
       RepairItem.encode(v!, writer.uint32(10).fork()).join();
@@ -135,7 +137,9 @@ function createBaseRepairItem(): RepairItem {
   return { rule: "", processGuid: "", index: 0, presence: 0, name: "" };
 }
 
-export const RepairItem: MessageFns<RepairItem> = {
+export const RepairItem: MessageFns<RepairItem, "muster.v1.RepairItem"> = {
+  $type: "muster.v1.RepairItem" as const,
+
   encode(message: RepairItem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.rule !== "") {
       writer.uint32(10).string(message.rule);
@@ -238,7 +242,9 @@ function createBaseRepairResult(): RepairResult {
   return { outcome: 0, dueInMs: 0n };
 }
 
-export const RepairResult: MessageFns<RepairResult> = {
+export const RepairResult: MessageFns<RepairResult, "muster.v1.RepairResult"> = {
+  $type: "muster.v1.RepairResult" as const,
+
   encode(message: RepairResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.outcome !== 0) {
       writer.uint32(8).int32(message.outcome);
@@ -308,7 +314,9 @@ function createBaseRepairResponse(): RepairResponse {
   return { results: [] };
 }
 
-export const RepairResponse: MessageFns<RepairResponse> = {
+export const RepairResponse: MessageFns<RepairResponse, "muster.v1.RepairResponse"> = {
+  $type: "muster.v1.RepairResponse" as const,
+
   encode(message: RepairResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.results) {
       RepairResult.encode(v!, writer.uint32(10).fork()).join();
@@ -363,7 +371,9 @@ function createBaseForgetCellRequest(): ForgetCellRequest {
   return { cellId: "" };
 }
 
-export const ForgetCellRequest: MessageFns<ForgetCellRequest> = {
+export const ForgetCellRequest: MessageFns<ForgetCellRequest, "muster.v1.ForgetCellRequest"> = {
+  $type: "muster.v1.ForgetCellRequest" as const,
+
   encode(message: ForgetCellRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.cellId !== "") {
       writer.uint32(10).string(message.cellId);
@@ -418,7 +428,9 @@ function createBaseForgetCellResponse(): ForgetCellResponse {
   return {};
 }
 
-export const ForgetCellResponse: MessageFns<ForgetCellResponse> = {
+export const ForgetCellResponse: MessageFns<ForgetCellResponse, "muster.v1.ForgetCellResponse"> = {
+  $type: "muster.v1.ForgetCellResponse" as const,
+
   encode(_: ForgetCellResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -541,7 +553,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

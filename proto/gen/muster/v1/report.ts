@@ -240,7 +240,9 @@ function createBaseReportRequest(): ReportRequest {
   return { message: undefined };
 }
 
-export const ReportRequest: MessageFns<ReportRequest> = {
+export const ReportRequest: MessageFns<ReportRequest, "muster.v1.ReportRequest"> = {
+  $type: "muster.v1.ReportRequest" as const,
+
   encode(message: ReportRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.message?.$case) {
       case "hello":
@@ -372,7 +374,9 @@ function createBaseHello(): Hello {
   return { presence: undefined, owner: "", ttlMs: 0, evacuating: false };
 }
 
-export const Hello: MessageFns<Hello> = {
+export const Hello: MessageFns<Hello, "muster.v1.Hello"> = {
+  $type: "muster.v1.Hello" as const,
+
   encode(message: Hello, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.presence !== undefined) {
       CellPresence.encode(message.presence, writer.uint32(10).fork()).join();
@@ -465,7 +469,9 @@ function createBaseHeartbeat(): Heartbeat {
   return { number: 0n, presence: undefined, evacuating: undefined };
 }
 
-export const Heartbeat: MessageFns<Heartbeat> = {
+export const Heartbeat: MessageFns<Heartbeat, "muster.v1.Heartbeat"> = {
+  $type: "muster.v1.Heartbeat" as const,
+
   encode(message: Heartbeat, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.number !== 0n) {
       if (BigInt.asUintN(64, message.number) !== message.number) {
@@ -549,7 +555,9 @@ function createBaseGoodbye(): Goodbye {
   return {};
 }
 
-export const Goodbye: MessageFns<Goodbye> = {
+export const Goodbye: MessageFns<Goodbye, "muster.v1.Goodbye"> = {
+  $type: "muster.v1.Goodbye" as const,
+
   encode(_: Goodbye, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -592,7 +600,9 @@ function createBaseInventory(): Inventory {
   return { containers: [], last: false };
 }
 
-export const Inventory: MessageFns<Inventory> = {
+export const Inventory: MessageFns<Inventory, "muster.v1.Inventory"> = {
+  $type: "muster.v1.Inventory" as const,
+
   encode(message: Inventory, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.containers) {
       ContainerReport.encode(v!, writer.uint32(10).fork()).join();
@@ -668,7 +678,9 @@ function createBaseContainerReport(): ContainerReport {
   };
 }
 
-export const ContainerReport: MessageFns<ContainerReport> = {
+export const ContainerReport: MessageFns<ContainerReport, "muster.v1.ContainerReport"> = {
+  $type: "muster.v1.ContainerReport" as const,
+
   encode(message: ContainerReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpKey !== undefined) {
       ActualLRPKey.encode(message.actualLrpKey, writer.uint32(10).fork()).join();
@@ -825,7 +837,12 @@ function createBaseContainerReport_MetricTagsEntry(): ContainerReport_MetricTags
   return { key: "", value: "" };
 }
 
-export const ContainerReport_MetricTagsEntry: MessageFns<ContainerReport_MetricTagsEntry> = {
+export const ContainerReport_MetricTagsEntry: MessageFns<
+  ContainerReport_MetricTagsEntry,
+  "muster.v1.ContainerReport.MetricTagsEntry"
+> = {
+  $type: "muster.v1.ContainerReport.MetricTagsEntry" as const,
+
   encode(message: ContainerReport_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -892,7 +909,9 @@ function createBaseReportBatch(): ReportBatch {
   return { items: [] };
 }
 
-export const ReportBatch: MessageFns<ReportBatch> = {
+export const ReportBatch: MessageFns<ReportBatch, "muster.v1.ReportBatch"> = {
+  $type: "muster.v1.ReportBatch" as const,
+
   encode(message: ReportBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.items) {
       ReportItem.encode(v!, writer.uint32(10).fork()).join();
@@ -947,7 +966,9 @@ function createBaseReportItem(): ReportItem {
   return { id: 0n, actualLrpKey: undefined, actualLrpInstanceKey: undefined, report: undefined };
 }
 
-export const ReportItem: MessageFns<ReportItem> = {
+export const ReportItem: MessageFns<ReportItem, "muster.v1.ReportItem"> = {
+  $type: "muster.v1.ReportItem" as const,
+
   encode(message: ReportItem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.id !== 0n) {
       if (BigInt.asUintN(64, message.id) !== message.id) {
@@ -1258,7 +1279,9 @@ function createBaseClaimed(): Claimed {
   return {};
 }
 
-export const Claimed: MessageFns<Claimed> = {
+export const Claimed: MessageFns<Claimed, "muster.v1.Claimed"> = {
+  $type: "muster.v1.Claimed" as const,
+
   encode(_: Claimed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1307,7 +1330,9 @@ function createBaseStarted(): Started {
   };
 }
 
-export const Started: MessageFns<Started> = {
+export const Started: MessageFns<Started, "muster.v1.Started"> = {
+  $type: "muster.v1.Started" as const,
+
   encode(message: Started, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrpNetInfo !== undefined) {
       ActualLRPNetInfo.encode(message.actualLrpNetInfo, writer.uint32(10).fork()).join();
@@ -1424,7 +1449,9 @@ function createBaseStarted_MetricTagsEntry(): Started_MetricTagsEntry {
   return { key: "", value: "" };
 }
 
-export const Started_MetricTagsEntry: MessageFns<Started_MetricTagsEntry> = {
+export const Started_MetricTagsEntry: MessageFns<Started_MetricTagsEntry, "muster.v1.Started.MetricTagsEntry"> = {
+  $type: "muster.v1.Started.MetricTagsEntry" as const,
+
   encode(message: Started_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -1491,7 +1518,9 @@ function createBaseCrashed(): Crashed {
   return { errorMessage: "" };
 }
 
-export const Crashed: MessageFns<Crashed> = {
+export const Crashed: MessageFns<Crashed, "muster.v1.Crashed"> = {
+  $type: "muster.v1.Crashed" as const,
+
   encode(message: Crashed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.errorMessage !== "") {
       writer.uint32(10).string(message.errorMessage);
@@ -1546,7 +1575,9 @@ function createBaseRemoved(): Removed {
   return {};
 }
 
-export const Removed: MessageFns<Removed> = {
+export const Removed: MessageFns<Removed, "muster.v1.Removed"> = {
+  $type: "muster.v1.Removed" as const,
+
   encode(_: Removed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1589,7 +1620,9 @@ function createBaseEvacuateClaimed(): EvacuateClaimed {
   return {};
 }
 
-export const EvacuateClaimed: MessageFns<EvacuateClaimed> = {
+export const EvacuateClaimed: MessageFns<EvacuateClaimed, "muster.v1.EvacuateClaimed"> = {
+  $type: "muster.v1.EvacuateClaimed" as const,
+
   encode(_: EvacuateClaimed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1632,7 +1665,9 @@ function createBaseEvacuateRunning(): EvacuateRunning {
   return { started: undefined };
 }
 
-export const EvacuateRunning: MessageFns<EvacuateRunning> = {
+export const EvacuateRunning: MessageFns<EvacuateRunning, "muster.v1.EvacuateRunning"> = {
+  $type: "muster.v1.EvacuateRunning" as const,
+
   encode(message: EvacuateRunning, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.started !== undefined) {
       Started.encode(message.started, writer.uint32(10).fork()).join();
@@ -1689,7 +1724,9 @@ function createBaseEvacuateStopped(): EvacuateStopped {
   return {};
 }
 
-export const EvacuateStopped: MessageFns<EvacuateStopped> = {
+export const EvacuateStopped: MessageFns<EvacuateStopped, "muster.v1.EvacuateStopped"> = {
+  $type: "muster.v1.EvacuateStopped" as const,
+
   encode(_: EvacuateStopped, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1732,7 +1769,9 @@ function createBaseEvacuateCrashed(): EvacuateCrashed {
   return { errorMessage: "" };
 }
 
-export const EvacuateCrashed: MessageFns<EvacuateCrashed> = {
+export const EvacuateCrashed: MessageFns<EvacuateCrashed, "muster.v1.EvacuateCrashed"> = {
+  $type: "muster.v1.EvacuateCrashed" as const,
+
   encode(message: EvacuateCrashed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.errorMessage !== "") {
       writer.uint32(10).string(message.errorMessage);
@@ -1787,7 +1826,9 @@ function createBaseRemoveEvacuating(): RemoveEvacuating {
   return {};
 }
 
-export const RemoveEvacuating: MessageFns<RemoveEvacuating> = {
+export const RemoveEvacuating: MessageFns<RemoveEvacuating, "muster.v1.RemoveEvacuating"> = {
+  $type: "muster.v1.RemoveEvacuating" as const,
+
   encode(_: RemoveEvacuating, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1830,7 +1871,9 @@ function createBaseCancelEvacuation(): CancelEvacuation {
   return {};
 }
 
-export const CancelEvacuation: MessageFns<CancelEvacuation> = {
+export const CancelEvacuation: MessageFns<CancelEvacuation, "muster.v1.CancelEvacuation"> = {
+  $type: "muster.v1.CancelEvacuation" as const,
+
   encode(_: CancelEvacuation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -1873,7 +1916,9 @@ function createBaseTaskStarted(): TaskStarted {
   return { taskGuid: "" };
 }
 
-export const TaskStarted: MessageFns<TaskStarted> = {
+export const TaskStarted: MessageFns<TaskStarted, "muster.v1.TaskStarted"> = {
+  $type: "muster.v1.TaskStarted" as const,
+
   encode(message: TaskStarted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -1928,7 +1973,9 @@ function createBaseTaskCompleted(): TaskCompleted {
   return { taskGuid: "", failed: false, failureReason: "", result: "" };
 }
 
-export const TaskCompleted: MessageFns<TaskCompleted> = {
+export const TaskCompleted: MessageFns<TaskCompleted, "muster.v1.TaskCompleted"> = {
+  $type: "muster.v1.TaskCompleted" as const,
+
   encode(message: TaskCompleted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -2019,7 +2066,9 @@ function createBaseTaskRejected(): TaskRejected {
   return { taskGuid: "", rejectionReason: "" };
 }
 
-export const TaskRejected: MessageFns<TaskRejected> = {
+export const TaskRejected: MessageFns<TaskRejected, "muster.v1.TaskRejected"> = {
+  $type: "muster.v1.TaskRejected" as const,
+
   encode(message: TaskRejected, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -2086,7 +2135,9 @@ function createBaseReportResponse(): ReportResponse {
   return { message: undefined };
 }
 
-export const ReportResponse: MessageFns<ReportResponse> = {
+export const ReportResponse: MessageFns<ReportResponse, "muster.v1.ReportResponse"> = {
+  $type: "muster.v1.ReportResponse" as const,
+
   encode(message: ReportResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.message?.$case) {
       case "welcome":
@@ -2201,7 +2252,9 @@ function createBaseWelcome(): Welcome {
   return { leaderEpoch: 0n, incarnation: "", clusterTimeMs: 0n };
 }
 
-export const Welcome: MessageFns<Welcome> = {
+export const Welcome: MessageFns<Welcome, "muster.v1.Welcome"> = {
+  $type: "muster.v1.Welcome" as const,
+
   encode(message: Welcome, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.leaderEpoch !== 0n) {
       if (BigInt.asUintN(64, message.leaderEpoch) !== message.leaderEpoch) {
@@ -2290,7 +2343,9 @@ function createBaseHeartbeatReply(): HeartbeatReply {
   return { number: 0n };
 }
 
-export const HeartbeatReply: MessageFns<HeartbeatReply> = {
+export const HeartbeatReply: MessageFns<HeartbeatReply, "muster.v1.HeartbeatReply"> = {
+  $type: "muster.v1.HeartbeatReply" as const,
+
   encode(message: HeartbeatReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.number !== 0n) {
       if (BigInt.asUintN(64, message.number) !== message.number) {
@@ -2348,7 +2403,9 @@ function createBaseInventoryDecided(): InventoryDecided {
   return {};
 }
 
-export const InventoryDecided: MessageFns<InventoryDecided> = {
+export const InventoryDecided: MessageFns<InventoryDecided, "muster.v1.InventoryDecided"> = {
+  $type: "muster.v1.InventoryDecided" as const,
+
   encode(_: InventoryDecided, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
@@ -2391,7 +2448,9 @@ function createBaseReportReplies(): ReportReplies {
   return { replies: [] };
 }
 
-export const ReportReplies: MessageFns<ReportReplies> = {
+export const ReportReplies: MessageFns<ReportReplies, "muster.v1.ReportReplies"> = {
+  $type: "muster.v1.ReportReplies" as const,
+
   encode(message: ReportReplies, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.replies) {
       ReportReply.encode(v!, writer.uint32(10).fork()).join();
@@ -2446,7 +2505,9 @@ function createBaseReportReply(): ReportReply {
   return { id: 0n, errorType: "", errorMessage: "", keepContainer: false, shouldStart: false };
 }
 
-export const ReportReply: MessageFns<ReportReply> = {
+export const ReportReply: MessageFns<ReportReply, "muster.v1.ReportReply"> = {
+  $type: "muster.v1.ReportReply" as const,
+
   encode(message: ReportReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.id !== 0n) {
       if (BigInt.asUintN(64, message.id) !== message.id) {
@@ -2592,7 +2653,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

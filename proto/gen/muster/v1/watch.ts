@@ -123,7 +123,9 @@ function createBaseResumeToken(): ResumeToken {
   return { incarnation: "", sequence: 0n };
 }
 
-export const ResumeToken: MessageFns<ResumeToken> = {
+export const ResumeToken: MessageFns<ResumeToken, "muster.v1.ResumeToken"> = {
+  $type: "muster.v1.ResumeToken" as const,
+
   encode(message: ResumeToken, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.incarnation !== "") {
       writer.uint32(10).string(message.incarnation);
@@ -193,7 +195,9 @@ function createBaseWatchRequest(): WatchRequest {
   return { after: undefined, kinds: [], cellId: "" };
 }
 
-export const WatchRequest: MessageFns<WatchRequest> = {
+export const WatchRequest: MessageFns<WatchRequest, "muster.v1.WatchRequest"> = {
+  $type: "muster.v1.WatchRequest" as const,
+
   encode(message: WatchRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.after !== undefined) {
       ResumeToken.encode(message.after, writer.uint32(10).fork()).join();
@@ -288,7 +292,9 @@ function createBaseWatchResponse(): WatchResponse {
   return { message: undefined, clusterTimeMs: 0n, leaderEpoch: 0n };
 }
 
-export const WatchResponse: MessageFns<WatchResponse> = {
+export const WatchResponse: MessageFns<WatchResponse, "muster.v1.WatchResponse"> = {
+  $type: "muster.v1.WatchResponse" as const,
+
   encode(message: WatchResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.message?.$case) {
       case "reset":
@@ -454,7 +460,9 @@ function createBaseReset(): Reset {
   return { reason: "" };
 }
 
-export const Reset: MessageFns<Reset> = {
+export const Reset: MessageFns<Reset, "muster.v1.Reset"> = {
+  $type: "muster.v1.Reset" as const,
+
   encode(message: Reset, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.reason !== "") {
       writer.uint32(10).string(message.reason);
@@ -509,7 +517,9 @@ function createBaseSnapshotChunk(): SnapshotChunk {
   return { changes: [] };
 }
 
-export const SnapshotChunk: MessageFns<SnapshotChunk> = {
+export const SnapshotChunk: MessageFns<SnapshotChunk, "muster.v1.SnapshotChunk"> = {
+  $type: "muster.v1.SnapshotChunk" as const,
+
   encode(message: SnapshotChunk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.changes) {
       Change.encode(v!, writer.uint32(10).fork()).join();
@@ -564,7 +574,9 @@ function createBaseSynced(): Synced {
   return { token: undefined };
 }
 
-export const Synced: MessageFns<Synced> = {
+export const Synced: MessageFns<Synced, "muster.v1.Synced"> = {
+  $type: "muster.v1.Synced" as const,
+
   encode(message: Synced, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.token !== undefined) {
       ResumeToken.encode(message.token, writer.uint32(10).fork()).join();
@@ -621,7 +633,9 @@ function createBaseCommit(): Commit {
   return { token: undefined, changes: [] };
 }
 
-export const Commit: MessageFns<Commit> = {
+export const Commit: MessageFns<Commit, "muster.v1.Commit"> = {
+  $type: "muster.v1.Commit" as const,
+
   encode(message: Commit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.token !== undefined) {
       ResumeToken.encode(message.token, writer.uint32(10).fork()).join();
@@ -690,7 +704,9 @@ function createBaseProgress(): Progress {
   return { token: undefined };
 }
 
-export const Progress: MessageFns<Progress> = {
+export const Progress: MessageFns<Progress, "muster.v1.Progress"> = {
+  $type: "muster.v1.Progress" as const,
+
   encode(message: Progress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.token !== undefined) {
       ResumeToken.encode(message.token, writer.uint32(10).fork()).join();
@@ -747,7 +763,9 @@ function createBaseChange(): Change {
   return { kind: 0, key: "", record: undefined };
 }
 
-export const Change: MessageFns<Change> = {
+export const Change: MessageFns<Change, "muster.v1.Change"> = {
+  $type: "muster.v1.Change" as const,
+
   encode(message: Change, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.kind !== 0) {
       writer.uint32(8).int32(message.kind);
@@ -878,7 +896,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;

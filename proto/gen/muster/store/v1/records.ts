@@ -165,7 +165,9 @@ function createBaseHead(): Head {
   return { incarnation: "", sequence: 0n, leaderEpoch: 0n, batchId: "", clusterTimeMs: 0n, schemaVersion: 0 };
 }
 
-export const Head: MessageFns<Head> = {
+export const Head: MessageFns<Head, "muster.store.v1.Head"> = {
+  $type: "muster.store.v1.Head" as const,
+
   encode(message: Head, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.incarnation !== "") {
       writer.uint32(10).string(message.incarnation);
@@ -310,7 +312,9 @@ function createBaseDesiredLRP(): DesiredLRP {
   };
 }
 
-export const DesiredLRP: MessageFns<DesiredLRP> = {
+export const DesiredLRP: MessageFns<DesiredLRP, "muster.store.v1.DesiredLRP"> = {
+  $type: "muster.store.v1.DesiredLRP" as const,
+
   encode(message: DesiredLRP, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -574,7 +578,9 @@ function createBaseDesiredLRP_RoutesEntry(): DesiredLRP_RoutesEntry {
   return { key: "", value: Buffer.alloc(0) };
 }
 
-export const DesiredLRP_RoutesEntry: MessageFns<DesiredLRP_RoutesEntry> = {
+export const DesiredLRP_RoutesEntry: MessageFns<DesiredLRP_RoutesEntry, "muster.store.v1.DesiredLRP.RoutesEntry"> = {
+  $type: "muster.store.v1.DesiredLRP.RoutesEntry" as const,
+
   encode(message: DesiredLRP_RoutesEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -641,7 +647,12 @@ function createBaseDesiredLRP_MetricTagsEntry(): DesiredLRP_MetricTagsEntry {
   return { key: "", value: undefined };
 }
 
-export const DesiredLRP_MetricTagsEntry: MessageFns<DesiredLRP_MetricTagsEntry> = {
+export const DesiredLRP_MetricTagsEntry: MessageFns<
+  DesiredLRP_MetricTagsEntry,
+  "muster.store.v1.DesiredLRP.MetricTagsEntry"
+> = {
+  $type: "muster.store.v1.DesiredLRP.MetricTagsEntry" as const,
+
   encode(message: DesiredLRP_MetricTagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -710,7 +721,9 @@ function createBaseRunInfo(): RunInfo {
   return { processGuid: "", sealed: Buffer.alloc(0) };
 }
 
-export const RunInfo: MessageFns<RunInfo> = {
+export const RunInfo: MessageFns<RunInfo, "muster.store.v1.RunInfo"> = {
+  $type: "muster.store.v1.RunInfo" as const,
+
   encode(message: RunInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -777,7 +790,9 @@ function createBaseActualLRP(): ActualLRP {
   return { actualLrp: undefined, stopMarked: false, updateMarked: false };
 }
 
-export const ActualLRP: MessageFns<ActualLRP> = {
+export const ActualLRP: MessageFns<ActualLRP, "muster.store.v1.ActualLRP"> = {
+  $type: "muster.store.v1.ActualLRP" as const,
+
   encode(message: ActualLRP, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actualLrp !== undefined) {
       ActualLRP1.encode(message.actualLrp, writer.uint32(10).fork()).join();
@@ -870,7 +885,9 @@ function createBaseTask(): Task {
   };
 }
 
-export const Task: MessageFns<Task> = {
+export const Task: MessageFns<Task, "muster.store.v1.Task"> = {
+  $type: "muster.store.v1.Task" as const,
+
   encode(message: Task, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.task !== undefined) {
       Task2.encode(message.task, writer.uint32(10).fork()).join();
@@ -1048,7 +1065,9 @@ function createBaseTaskDefinition(): TaskDefinition {
   return { taskGuid: "", sealed: Buffer.alloc(0) };
 }
 
-export const TaskDefinition: MessageFns<TaskDefinition> = {
+export const TaskDefinition: MessageFns<TaskDefinition, "muster.store.v1.TaskDefinition"> = {
+  $type: "muster.store.v1.TaskDefinition" as const,
+
   encode(message: TaskDefinition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.taskGuid !== "") {
       writer.uint32(10).string(message.taskGuid);
@@ -1115,7 +1134,9 @@ function createBaseDomain(): Domain {
   return { name: "", expiresAtMs: 0n };
 }
 
-export const Domain: MessageFns<Domain> = {
+export const Domain: MessageFns<Domain, "muster.store.v1.Domain"> = {
+  $type: "muster.store.v1.Domain" as const,
+
   encode(message: Domain, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -1187,7 +1208,9 @@ function createBaseCell(): Cell {
   return { presence: undefined, owner: "", ttlMs: 0, evacuating: false, lostAtMs: undefined };
 }
 
-export const Cell: MessageFns<Cell> = {
+export const Cell: MessageFns<Cell, "muster.store.v1.Cell"> = {
+  $type: "muster.store.v1.Cell" as const,
+
   encode(message: Cell, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.presence !== undefined) {
       CellPresence.encode(message.presence, writer.uint32(10).fork()).join();
@@ -1297,7 +1320,9 @@ function createBaseLock(): Lock {
   return { key: "", owner: "", value: "", ttlMs: 0 };
 }
 
-export const Lock: MessageFns<Lock> = {
+export const Lock: MessageFns<Lock, "muster.store.v1.Lock"> = {
+  $type: "muster.store.v1.Lock" as const,
+
   encode(message: Lock, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
@@ -1388,7 +1413,9 @@ function createBaseFeatureFlag(): FeatureFlag {
   return { name: "", enabled: false };
 }
 
-export const FeatureFlag: MessageFns<FeatureFlag> = {
+export const FeatureFlag: MessageFns<FeatureFlag, "muster.store.v1.FeatureFlag"> = {
+  $type: "muster.store.v1.FeatureFlag" as const,
+
   encode(message: FeatureFlag, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
@@ -1455,7 +1482,9 @@ function createBaseContinuation(): Continuation {
   return { processGuid: "", domain: "", fromIndex: 0, toIndex: 0, work: 0 };
 }
 
-export const Continuation: MessageFns<Continuation> = {
+export const Continuation: MessageFns<Continuation, "muster.store.v1.Continuation"> = {
+  $type: "muster.store.v1.Continuation" as const,
+
   encode(message: Continuation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.processGuid !== "") {
       writer.uint32(10).string(message.processGuid);
@@ -1563,7 +1592,8 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-export interface MessageFns<T> {
+export interface MessageFns<T, V extends string> {
+  readonly $type: V;
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;
