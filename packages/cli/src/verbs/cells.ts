@@ -163,7 +163,7 @@ export async function evacuate(context: Context, cellId: string, options: Evacua
   if (presence === undefined) throw new RefusedError(`cell ${cellId} not found among the live cells`, "see `muster cells`");
   const rep = dialRep(platform, repAddressOf(presence));
   try {
-    await unary(rep.evacuate.bind(rep), { cancel: options.cancel ?? false }, { signal: platform.signal });
+    await unary(rep.evacuate.bind(rep), { cancel: options.cancel ?? false, progressOnly: false }, { signal: platform.signal });
   } finally {
     rep.close();
   }
