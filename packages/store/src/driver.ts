@@ -31,7 +31,7 @@ export interface Head {
 
 /** One atomic commit: applied whole or not at all. Its bytes never change between resends. */
 export interface StoreBatch {
-  /** At most 127 writes and 1,500,000 bytes of keys and values (else `too-large`); no key twice. None at all is a probe. */
+  /** At most the driver's `maxBatchWrites` and 1,500,000 bytes of keys and values (else `too-large`); no key twice. None at all is a probe. */
   readonly writes: readonly StoreWrite[];
   /** The head before the commit; `sequence` 0 says that the store must still be without one. */
   readonly from: Head;
@@ -73,6 +73,8 @@ export interface StoreUsage {
 
 /** Disposing of a driver gives up its leaderships and frees what it holds; commits under way are waited for. */
 export interface StoreDriver extends AsyncDisposable {
+  /** So many writes one commit may hold; 127 or more. */
+  readonly maxBatchWrites: number;
   /**
    * Wins leadership named `name`, waiting for as long as somebody else holds it or the store does not answer. `value` is what
    * others may read of the holder (its address). `ttlMs` bounds how long a dead holder keeps it, where the driver can lose

@@ -29,7 +29,7 @@ describe("the bounds of a batch", () => {
       refused: true,
     },
   ])("$what: refused $refused", ({ writes, refused }) => {
-    const answer = refuseOversize(batch(writes));
+    const answer = refuseOversize(batch(writes), maxBatchWrites);
     if (refused) expect(answer).toMatchObject({ ok: false, why: "refused", reason: "too-large" });
     else expect(answer).toBeUndefined();
   });
@@ -41,6 +41,6 @@ describe("the bounds of a batch", () => {
     { what: "a key twice", broken: batch([...puts(1), ...puts(1)]) },
     { what: "an empty key", broken: batch([{ key: "", value: undefined }]) },
   ])("ends the caller for $what", ({ broken }) => {
-    expect(() => refuseOversize(broken)).toThrow(InvariantError);
+    expect(() => refuseOversize(broken, maxBatchWrites)).toThrow(InvariantError);
   });
 });

@@ -1,6 +1,6 @@
 // The promises of the store interface, as tests for every driver. What only one driver can show is in that driver's own file.
 import type { Leadership, StoreDriver, StoreWrite } from "@muster/store";
-import { maxBatchBytes, maxBatchWrites, maxKeyBytes } from "@muster/store";
+import { maxBatchBytes, maxKeyBytes, maxBatchWrites as takenByEvery } from "@muster/store";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { del, never, put, recordsOf, Scribe, text } from "./scribe.js";
@@ -180,6 +180,8 @@ export function describeStoreContract(name: string, create: () => Promise<StoreF
 
     describe("limits", () => {
       const atLimit = (): StoreWrite[] => {
+        const { maxBatchWrites } = store;
+        expect(maxBatchWrites).toBeGreaterThanOrEqual(takenByEvery);
         const keys = Array.from({ length: maxBatchWrites }, (_, i) => `${i}`.padStart(maxKeyBytes, "k"));
         const bytes = Math.floor((maxBatchBytes - maxBatchWrites * maxKeyBytes) / maxBatchWrites);
         const rest = maxBatchBytes - maxBatchWrites * (maxKeyBytes + bytes);
@@ -191,17 +193,20 @@ export function describeStoreContract(name: string, create: () => Promise<StoreF
         const writes = atLimit();
         expect(writes.reduce((sum, { key, value }) => sum + key.length + (value?.length ?? 0), 0)).toBe(maxBatchBytes);
         await bbs.write(writes);
-        expect((await recordsOf(store)).records).toHaveLength(maxBatchWrites);
+        expect((await recordsOf(store)).records).toHaveLength(store.maxBatchWrites);
       });
 
       it.each([
-        { what: "a write", writes: Array.from({ length: maxBatchWrites + 1 }, (_, i) => put(`k${i}`, "1")) },
-        { what: "a byte", writes: [{ key: "k", value: Buffer.alloc(maxBatchBytes) }] },
-        { what: "a byte of a key", writes: [put("k".repeat(maxKeyBytes + 1), "1")] },
+        {
+          what: "a write",
+          writes: () => Array.from({ length: store.maxBatchWrites + 1 }, (_, i) => put(`k${i}`, "1")),
+        },
+        { what: "a byte", writes: () => [{ key: "k", value: Buffer.alloc(maxBatchBytes) }] },
+        { what: "a byte of a key", writes: () => [put("k".repeat(maxKeyBytes + 1), "1")] },
       ])("a batch with $what too many is refused, writes nothing, and stands in nobody's way", async ({ writes }) => {
         const bbs = await scribe();
         await bbs.write([put("a", "1")]);
-        expect(await bbs.send(bbs.batch(writes))).toMatchObject({ ok: false, why: "refused", reason: "too-large" });
+        expect(await bbs.send(bbs.batch(writes()))).toMatchObject({ ok: false, why: "refused", reason: "too-large" });
         expect(await recordsOf(store)).toEqual({ head: bbs.head, records: [["a", "1"]] });
         await bbs.write([put("a", "2")]);
       });
@@ -317,7 +322,7 @@ export function describeStoreContract(name: string, create: () => Promise<StoreF
         let writes: StoreWrite[] = [];
         let bytes = 0;
         for (let i = 0; i < 100_000; i += 1) {
-          if (writes.length === maxBatchWrites || bytes + bytesOf(i) + 8 > maxBatchBytes) {
+          if (writes.length === takenByEvery || bytes + bytesOf(i) + 8 > maxBatchBytes) {
             await bbs.write(writes);
             writes = [];
             bytes = 0;

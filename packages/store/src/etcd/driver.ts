@@ -5,7 +5,7 @@ import { invariant } from "@muster/shared/errors";
 import { type Log, silentLog } from "@muster/shared/log";
 import type { CommitResult, Head, Leadership, StoreBatch, StoreDriver, StoredRecord, StoreUsage } from "../driver.js";
 import { sameHead } from "../head.js";
-import { refuseOversize } from "../limits.js";
+import { maxBatchWrites, refuseOversize } from "../limits.js";
 import { termOf } from "../term.js";
 import { EtcdClient } from "./client.js";
 import { keepCompacted } from "./compaction.js";
@@ -19,6 +19,7 @@ import { EtcdTerm } from "./term.js";
 const minTtlMs = 1_000;
 
 class EtcdDriver implements StoreDriver {
+  readonly maxBatchWrites = maxBatchWrites;
   readonly #client: EtcdClient;
   readonly #keys: EtcdKeys;
   readonly #clock: Clock;
@@ -59,7 +60,7 @@ class EtcdDriver implements StoreDriver {
   }
 
   async commit(batch: StoreBatch, leadership: Leadership): Promise<CommitResult> {
-    const refusal = refuseOversize(batch);
+    const refusal = refuseOversize(batch, this.maxBatchWrites);
     if (refusal !== undefined) return refusal;
     const term = termOf(EtcdTerm, leadership);
     if (!term.open) return { ok: false, why: "fenced" };

@@ -40,7 +40,11 @@ class LmdbTerm extends Term {
   }
 }
 
+/** No bound of LMDB: beyond this a larger commit gains nothing, and its readers want messages of a sane size. */
+const lmdbBatchWrites = 512;
+
 class LmdbDriver implements StoreDriver {
+  readonly maxBatchWrites = lmdbBatchWrites;
   readonly #db: Environment;
   readonly #lock: FolderLock;
   readonly #path: string;
@@ -88,7 +92,7 @@ class LmdbDriver implements StoreDriver {
   }
 
   async commit(batch: StoreBatch, leadership: Leadership): Promise<CommitResult> {
-    const refusal = refuseOversize(batch);
+    const refusal = refuseOversize(batch, this.maxBatchWrites);
     if (refusal !== undefined) return refusal;
     const term = termOf(LmdbTerm, leadership);
     const result = this.#lastCommit.then(() => this.#commitNext(batch, term));

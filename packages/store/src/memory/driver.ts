@@ -1,7 +1,7 @@
 // One BBS's door to a MemoryStore, with faults on demand.
 import type { Clock } from "@muster/shared/clock";
 import type { CommitResult, Head, Leadership, StoreBatch, StoreDriver, StoredRecord, StoreUsage } from "../driver.js";
-import { refuseOversize } from "../limits.js";
+import { maxBatchWrites, refuseOversize } from "../limits.js";
 import { Term, termOf } from "../term.js";
 import type { MemoryStore } from "./world.js";
 
@@ -46,6 +46,7 @@ class MemoryTerm extends Term {
 }
 
 class MemoryDriver implements StoreDriver {
+  readonly maxBatchWrites = maxBatchWrites;
   readonly #store: MemoryStore;
   readonly #clock: Clock;
   readonly #faults: MemoryFaults;
@@ -79,7 +80,7 @@ class MemoryDriver implements StoreDriver {
   }
 
   async commit(batch: StoreBatch, leadership: Leadership): Promise<CommitResult> {
-    const refusal = refuseOversize(batch);
+    const refusal = refuseOversize(batch, this.maxBatchWrites);
     if (refusal !== undefined) return refusal;
     const term = termOf(MemoryTerm, leadership);
     if (!term.open) return { ok: false, why: "fenced" };
