@@ -10,6 +10,7 @@ import { losePresence } from "../core/cells.js";
 import type { CoreState, DecisionContext } from "../core/decision.js";
 import { workOff } from "../core/desired-lrp.js";
 import { releaseLock } from "../core/small-commands.js";
+import { EventHubs } from "../events/hub.js";
 import { Feed } from "../feed/feed.js";
 import type { WatchSource } from "../feed/watch.js";
 import { Journal, type JournalMetrics } from "../journal/journal.js";
@@ -47,6 +48,8 @@ export class ActiveBbs implements SessionHost, WatchSource {
   readonly state: CoreState;
   readonly journal: Journal;
   readonly feed: Feed;
+  /** Diego's event streams. */
+  readonly events: EventHubs;
   readonly leases: Leases;
   readonly snapshots = { count: 0 };
   readonly room = new Room(reportRoom);
@@ -66,6 +69,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     const startMs = Math.max(head.clusterTimeMs, options.clock.nowMs());
     this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs) };
     this.feed = new Feed(head.sequence, head.sequence - 1n);
+    this.events = new EventHubs({ open: (sealed) => options.secrets.open(sealed), log: options.log });
     this.leases = new Leases(options.clock);
     this.journal = new Journal({
       store: options.store,
@@ -78,9 +82,11 @@ export class ActiveBbs implements SessionHost, WatchSource {
       secrets: options.secrets,
       metrics: options.metrics,
       whenSent: options.whenSent,
+      note: (changes, hints) => this.events.note(this.state.tables, changes, hints),
       onCommitted: (batch) => {
         for (const { change } of batch.changes) this.#requireLease(change);
         this.feed.publish(batch);
+        this.events.publish(batch.notes);
         if (this.state.tables.continuations.size > 0) void this.#workOff();
       },
       onFenced: (cause) => this.#lost(cause),
@@ -264,6 +270,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     for (const cancel of this.#inventoryTimers) cancel();
     this.journal.close(cause);
     this.feed.close();
+    this.events.close();
     for (const session of [...this.#sessions.values()]) session.cut("the bbs stops serving", cause);
   }
 

@@ -34,6 +34,8 @@ import type { CoreState } from "../core/decision.js";
 import { desireLRP, removeDesiredLRP, updateDesiredLRP } from "../core/desired-lrp.js";
 import { upsertDomain } from "../core/small-commands.js";
 import * as validation from "../core/validation/index.js";
+import type { EventHubs } from "../events/hub.js";
+import type { CommandOrigin } from "../journal/journal.js";
 import { resolveGroups } from "./groups.js";
 
 /** Who calls, and what came with the call. */
@@ -45,6 +47,9 @@ export interface CallContext {
 }
 
 const done = { error: undefined };
+
+/** Only these calls of Diego's put the caller's trace id into events: desire, update and remove of an LRP, and retire. */
+const originOf = (context: CallContext | undefined): CommandOrigin => ({ traceId: context?.traceId });
 
 /** A validated request holds both keys. */
 function keysOf(request: Pick<actual.CrashActualLRPRequest, "actualLrpKey" | "actualLrpInstanceKey">) {
@@ -58,6 +63,11 @@ export class Calls {
 
   constructor(active: ActiveBbs) {
     this.#active = active;
+  }
+
+  /** What Diego's event streams subscribe to. */
+  get events(): EventHubs {
+    return this.#active.events;
   }
 
   async ping(): Promise<PingResponse> {
@@ -192,34 +202,46 @@ export class Calls {
     return done;
   }
 
-  async retireActualLRP(request: actual.RetireActualLRPRequest): Promise<actual.ActualLRPLifecycleResponse> {
+  async retireActualLRP(
+    request: actual.RetireActualLRPRequest,
+    context?: CallContext,
+  ): Promise<actual.ActualLRPLifecycleResponse> {
     validation.validateRetireActualLRP(request);
     if (request.actualLrpKey === undefined) throw new BbsError("InvalidRequest");
-    await this.#active.journal.submit(retireActualLRP(actualLRPKeyFromWire(request.actualLrpKey)));
+    await this.#active.journal.submit(retireActualLRP(actualLRPKeyFromWire(request.actualLrpKey)), originOf(context));
     return done;
   }
 
   // --- desired LRPs
 
-  async desireLRP(request: desired.DesireLRPRequest): Promise<desired.DesiredLRPLifecycleResponse> {
+  async desireLRP(request: desired.DesireLRPRequest, context?: CallContext): Promise<desired.DesiredLRPLifecycleResponse> {
     validation.validateDesireLRP(request);
     if (request.desiredLrp === undefined) throw new BbsError("InvalidRequest");
     const { routes } = request.desiredLrp;
-    await this.#active.journal.submit(desireLRP({ ...request.desiredLrp, routes: validation.compactRoutes(routes) }));
+    await this.#active.journal.submit(
+      desireLRP({ ...request.desiredLrp, routes: validation.compactRoutes(routes) }),
+      originOf(context),
+    );
     return done;
   }
 
-  async updateDesiredLRP(request: desired.UpdateDesiredLRPRequest): Promise<desired.DesiredLRPLifecycleResponse> {
+  async updateDesiredLRP(
+    request: desired.UpdateDesiredLRPRequest,
+    context?: CallContext,
+  ): Promise<desired.DesiredLRPLifecycleResponse> {
     validation.validateUpdateDesiredLRP(request);
     if (request.update === undefined) throw new BbsError("InvalidRequest");
     const update = { ...request.update, routes: validation.compactRoutes(request.update.routes) };
-    await this.#active.journal.submit(updateDesiredLRP(asProcessGuid(request.processGuid), update));
+    await this.#active.journal.submit(updateDesiredLRP(asProcessGuid(request.processGuid), update), originOf(context));
     return done;
   }
 
-  async removeDesiredLRP(request: desired.RemoveDesiredLRPRequest): Promise<desired.DesiredLRPLifecycleResponse> {
+  async removeDesiredLRP(
+    request: desired.RemoveDesiredLRPRequest,
+    context?: CallContext,
+  ): Promise<desired.DesiredLRPLifecycleResponse> {
     validation.validateRemoveDesiredLRP(request);
-    await this.#active.journal.submit(removeDesiredLRP(asProcessGuid(request.processGuid)));
+    await this.#active.journal.submit(removeDesiredLRP(asProcessGuid(request.processGuid)), originOf(context));
     return done;
   }
 

@@ -3,6 +3,7 @@ import { encodeRecord, storeKeyOf } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import type { Change, RecordKind, Write } from "@muster/shared/model";
 import type { StoreWrite } from "@muster/store";
+import type { CommandNote } from "../events/note.js";
 
 /** Bounds of one store commit: one below etcd's default of 128 operations, since the head takes one. */
 export const maxBatchWrites = 127;
@@ -46,6 +47,8 @@ export type Waiter = (error: BbsError | undefined) => void;
 export class Batch {
   readonly writes = new Map<string, EncodedWrite>();
   readonly changes: { readonly change: Change; readonly encoded: EncodedWrite }[] = [];
+  /** What event streams are derived from once this is committed; empty while nobody follows one. */
+  readonly notes: CommandNote[] = [];
   readonly waiters: Waiter[] = [];
   bytes = 0;
   sealed = false;

@@ -3,14 +3,22 @@
 import type { Clock, Entropy } from "@muster/shared/clock";
 import { BbsError, invariant } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
-import { asEpochMs, type EpochMs, type Write } from "@muster/shared/model";
+import { asEpochMs, type Change, type EpochMs } from "@muster/shared/model";
 import type { Head, Leadership, StoreBatch, StoreDriver } from "@muster/store";
-import { type Command, type CoreState, type DecisionContext, maxCommandRecords } from "../core/decision.js";
+import { type Command, type CoreState, type Decision, type DecisionContext, maxCommandRecords } from "../core/decision.js";
+import type { CommandHints, CommandNote } from "../events/note.js";
 import { Batch, encodeWrite, requireCommandSize, type Waiter } from "./batch.js";
 
 export interface CommittedBatch {
   readonly head: Head;
   readonly changes: Batch["changes"];
+  readonly notes: readonly CommandNote[];
+}
+
+/** Where a command came from. */
+export interface CommandOrigin {
+  /** The caller's trace id, for calls whose events carry it in Diego. */
+  readonly traceId?: string | undefined;
 }
 
 export interface JournalMetrics {
@@ -33,6 +41,8 @@ export interface JournalOptions {
    * the replies of the last go out. Absent: replies go out first, all in one tick, as the simulator needs it.
    */
   readonly whenSent?: ((run: () => void) => void) | undefined;
+  /** Called for every command right after its writes were applied; what it gives comes back with the commit. */
+  readonly note?: ((changes: readonly Change[], hints: CommandHints) => CommandNote | undefined) | undefined;
   /** Called for every commit, in order, before the replies that rest on it are released. */
   readonly onCommitted: (batch: CommittedBatch) => void;
   /** The leadership is lost: serve nothing any more. */
@@ -111,13 +121,13 @@ export class Journal {
   }
 
   /** Decides `command` now and resolves with its reply once that is safe. @throws BbsError, the command's refusal included */
-  submit<Reply>(command: Command<Reply>): Promise<Reply> {
+  submit<Reply>(command: Command<Reply>, origin: CommandOrigin = {}): Promise<Reply> {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     let reply: Reply;
     try {
       const decision = command(this.#options.state, this.#context());
-      if (decision.writes.length > 0) return this.#append(decision.writes, decision.reply);
+      if (decision.writes.length > 0) return this.#append(decision, origin);
       reply = decision.reply;
     } catch (error) {
       // A refusal is a reply like any other: it may rest on what is not durable yet.
@@ -195,7 +205,7 @@ export class Journal {
     return { nowMs: this.nowMs(), guid: () => this.#options.entropy.guid(), ...this.#options.secrets };
   }
 
-  #append<Reply>(writes: readonly Write[], reply: Reply): Promise<Reply> {
+  #append<Reply>({ writes, reply, crashed }: Decision<Reply>, { traceId }: CommandOrigin): Promise<Reply> {
     invariant(writes.length <= maxCommandRecords, "a command wrote more than 100 records");
     const encoded = writes.map(encodeWrite);
     let bytes: number;
@@ -205,11 +215,13 @@ export class Journal {
       return Promise.reject(error);
     }
     const batch = this.#batchFor(encoded.length, bytes);
-    writes.forEach((write, at) => {
-      const change = this.#options.state.tables.apply(write);
+    const changes = writes.map((write) => this.#options.state.tables.apply(write));
+    changes.forEach((change, at) => {
       const bytesOf = encoded[at];
       if (bytesOf !== undefined) batch.add(change, bytesOf);
     });
+    const note = this.#options.note?.(changes, { traceId: traceId ?? "", crashed: crashed === true });
+    if (note !== undefined) batch.notes.push(note);
     this.#waitingBytes += bytes;
     const released = this.#waitFor(
       batch,
@@ -354,7 +366,7 @@ export class Journal {
     }
     this.#head = storeBatch.to;
     metrics.committed(storeBatch.writes.length, clock.elapsedMs() - this.#inFlightSinceMs);
-    this.#options.onCommitted({ head: storeBatch.to, changes: batch.changes });
+    this.#options.onCommitted({ head: storeBatch.to, changes: batch.changes, notes: batch.notes });
     this.#unreleased.push(batch);
     const { whenSent } = this.#options;
     if (whenSent === undefined || this.#queue.length === 0) this.#release();

@@ -1,0 +1,194 @@
+// Diego's four event hubs (bbs-semantics.md section 9): what is committed goes to every subscription, nobody waits for a slow one, and
+// nothing is derived while nobody listens.
+import { BbsError } from "@muster/shared/errors";
+import type { Log } from "@muster/shared/log";
+import type { Change, SealedBytes, Tables } from "@muster/shared/model";
+import { concernsCell, type DerivedEvent, deriveEvents } from "./derive.js";
+import { type EventMessage, eventMessage, type Showing } from "./message.js";
+import { type CommandHints, type CommandNote, takeNote } from "./note.js";
+
+export type HubName = DerivedEvent["hub"];
+
+/** So many events of one hub may wait in a subscription; one more and it is slow. Diego's number. */
+export const bufferedEvents = 1_024;
+/** Definitions of up to 1.4 MiB wait in events too: a subscription that holds on to more than this is slow as well. */
+export const bufferedBytes = 64 * 1024 * 1024;
+
+/** One event for all subscriptions; made a message once for each way of showing it, and only when somebody takes it. */
+export class HubEvent {
+  readonly derived: DerivedEvent;
+  /** Roughly what it holds in memory, its message included. */
+  readonly weight: number;
+  readonly #log: Log;
+  readonly #messages = new Map<Showing, EventMessage | undefined>();
+
+  constructor(derived: DerivedEvent, log: Log) {
+    this.derived = derived;
+    this.weight = weightOf(derived);
+    this.#log = log;
+  }
+
+  /** `undefined` for one that cannot be shown: its definition cannot be opened. */
+  message(showing: Showing): EventMessage | undefined {
+    if (this.#messages.has(showing)) return this.#messages.get(showing);
+    const message = this.#made(showing);
+    this.#messages.set(showing, message);
+    return message;
+  }
+
+  #made(showing: Showing): EventMessage | undefined {
+    try {
+      return eventMessage(this.derived, showing);
+    } catch (err) {
+      this.#log.error({ err, step: this.derived.hub }, "event cannot be shown, left out");
+      return undefined;
+    }
+  }
+}
+
+function weightOf({ hub, event }: DerivedEvent): number {
+  const rowsBytes = 2 * 1024;
+  if (hub === "group" || hub === "instance") return rowsBytes;
+  const held = hub === "desired" ? (event.kind === "changed" ? [event.before, event.after] : [event.desired]) : [];
+  const tasks = hub === "task" ? (event.kind === "changed" ? [event.before, event.after] : [event.task]) : [];
+  // The sealed bytes themselves, and the same again as base64.
+  return [...held, ...tasks].reduce((sum, { sealed }) => sum + rowsBytes + 3 * (sealed?.byteLength ?? 0), 0);
+}
+
+/** One stream's share of some hubs, in the order of the commits. */
+export class Subscription {
+  readonly hubs: readonly HubName[];
+  readonly #cellId: string;
+  readonly #leave: () => void;
+  readonly #pending: HubEvent[] = [];
+  readonly #pendingOf: Record<HubName, number> = { desired: 0, group: 0, instance: 0, task: 0 };
+  #pendingBytes = 0;
+  #over: "slow" | "closed" | undefined;
+  #wake: (() => void) | undefined;
+  #whenOver: (() => void) | undefined;
+
+  /** `cellId` empty: not filtered. */
+  constructor(hubs: readonly HubName[], cellId: string, leave: () => void) {
+    this.hubs = hubs;
+    this.#cellId = cellId;
+    this.#leave = leave;
+  }
+
+  /** Why nothing new comes any more; what is pending still does. */
+  get over(): "slow" | "closed" | undefined {
+    return this.#over;
+  }
+
+  offer(event: HubEvent): void {
+    const { derived, weight } = event;
+    if (this.#over !== undefined || (this.#cellId !== "" && !concernsCell(derived, this.#cellId))) return;
+    if (this.#pendingOf[derived.hub] >= bufferedEvents || this.#pendingBytes + weight > bufferedBytes) {
+      this.end("slow");
+      return;
+    }
+    this.#pending.push(event);
+    this.#pendingOf[derived.hub] += 1;
+    this.#pendingBytes += weight;
+    this.#wake?.();
+  }
+
+  take(): HubEvent | undefined {
+    const event = this.#pending.shift();
+    if (event === undefined) return undefined;
+    this.#pendingOf[event.derived.hub] -= 1;
+    this.#pendingBytes -= event.weight;
+    return event;
+  }
+
+  /** Resolves with true once there is something to take, with false when there never will be. */
+  async more(): Promise<boolean> {
+    if (this.#pending.length === 0 && this.#over === undefined) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    return this.#pending.length > 0;
+  }
+
+  /** Calls `run` when the subscription is over; at once if it is. */
+  whenOver(run: () => void): void {
+    if (this.#over === undefined) this.#whenOver = run;
+    else run();
+  }
+
+  end(why: "slow" | "closed"): void {
+    if (this.#over !== undefined) return;
+    this.#over = why;
+    this.#leave();
+    this.#wake?.();
+    this.#whenOver?.();
+  }
+}
+
+export interface EventHubsOptions {
+  /** Opens sealed definitions, for events that somebody takes. */
+  readonly open: (sealed: SealedBytes) => Uint8Array;
+  readonly log: Log;
+}
+
+export class EventHubs {
+  readonly open: EventHubsOptions["open"];
+  readonly #log: Log;
+  readonly #members: Record<HubName, Set<Subscription>> = {
+    desired: new Set(),
+    group: new Set(),
+    instance: new Set(),
+    task: new Set(),
+  };
+  #closed = false;
+
+  constructor({ open, log }: EventHubsOptions) {
+    this.open = open;
+    this.#log = log;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Open subscriptions. */
+  get subscriptions(): number {
+    return new Set(Object.values(this.#members).flatMap((members) => [...members])).size;
+  }
+
+  /** The journal's hook: what to keep of a command until it is committed. `undefined` while nobody listens. */
+  note(tables: Pick<Tables, "rows" | "runInfos" | "taskDefinitions">, changes: readonly Change[], hints: CommandHints) {
+    const { desired, group, instance, task } = this.#members;
+    const wanted = { desired: desired.size > 0, instances: group.size + instance.size > 0, tasks: task.size > 0 };
+    return wanted.desired || wanted.instances || wanted.tasks ? takeNote(tables, changes, hints, wanted) : undefined;
+  }
+
+  /** Tells what was committed. Never waits, never fails. */
+  publish(notes: readonly CommandNote[]): void {
+    for (const note of notes) {
+      for (const derived of deriveEvents(note)) {
+        const members = this.#members[derived.hub];
+        if (members.size === 0) continue;
+        const event = new HubEvent(derived, this.#log);
+        for (const member of [...members]) member.offer(event);
+      }
+    }
+  }
+
+  /** Follows some hubs from now on; `cellId` empty: of all cells. @throws BbsError Unavailable once the hubs are closed. */
+  subscribe(hubs: readonly HubName[], cellId = ""): Subscription {
+    if (this.#closed) throw new BbsError("Unavailable", "the event hubs are closed");
+    const subscription: Subscription = new Subscription(hubs, cellId, () => {
+      for (const hub of hubs) this.#members[hub].delete(subscription);
+    });
+    for (const hub of hubs) this.#members[hub].add(subscription);
+    return subscription;
+  }
+
+  /** Ends every stream, after what it has pending. */
+  close(): void {
+    this.#closed = true;
+    for (const members of Object.values(this.#members)) for (const member of [...members]) member.end("closed");
+  }
+}
