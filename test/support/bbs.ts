@@ -9,14 +9,14 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { ActiveBbs, createSealer, registerServices, whenSent } from "@muster/bbs";
+import { ActiveBbs, Calls, createSealer, registerServices, serveHttp, whenSent } from "@muster/bbs";
 import { LocketClient } from "@muster/proto/models/locket";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceClient } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceClient } from "@muster/proto/muster/v1/repair";
 import { ReportServiceClient } from "@muster/proto/muster/v1/report";
 import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
-import { systemClock, systemEntropy } from "@muster/shared/clock";
+import { type Clock, systemClock, systemEntropy } from "@muster/shared/clock";
 import type { BbsError } from "@muster/shared/errors";
 import { silentLog } from "@muster/shared/log";
 import { dial, serveGrpc } from "@muster/shared/rpc";
@@ -126,11 +126,15 @@ export interface BbsOptions {
   /** 30 s by default: whoever tests expiry asks for less. */
   readonly presenceTtlMs?: number;
   readonly leadershipTtlMs?: number;
+  /** The BBS's own clock; the store keeps the machine's. */
+  readonly clock?: Clock;
 }
 
 export class InProcessBbs implements AsyncDisposable {
   readonly active: ActiveBbs;
   readonly address: string;
+  /** Diego's HTTP API. */
+  readonly httpAddress: string;
   /** Why the term ended, once it did. */
   readonly lost: Promise<BbsError>;
   /** Commits that wrote at least one record. */
@@ -138,9 +142,10 @@ export class InProcessBbs implements AsyncDisposable {
   readonly #end: () => Promise<void>;
   #ended: Promise<void> | undefined;
 
-  constructor(facts: Pick<InProcessBbs, "active" | "address" | "lost" | "commits">, end: () => Promise<void>) {
+  constructor(facts: Pick<InProcessBbs, "active" | "address" | "httpAddress" | "lost" | "commits">, end: () => Promise<void>) {
     this.active = facts.active;
     this.address = facts.address;
+    this.httpAddress = facts.httpAddress;
     this.lost = facts.lost;
     this.commits = facts.commits;
     this.#end = end;
@@ -175,7 +180,7 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
   const active = await ActiveBbs.start({
     store,
     leadership,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     entropy: systemEntropy,
     log: silentLog(),
     secrets: sealer,
@@ -191,8 +196,11 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
   });
   const serve = { log: silentLog(), elapsedMs: () => systemClock.elapsedMs() };
   const server = await serveGrpc("127.0.0.1:0", tls, (grpc) => registerServices(grpc, active, serve));
-  return new InProcessBbs({ active, address: `127.0.0.1:${server.port}`, lost, commits }, async () => {
+  const http = await serveHttp("127.0.0.1:0", tls, new Calls(active), serve);
+  const addresses = { address: `127.0.0.1:${server.port}`, httpAddress: `127.0.0.1:${http.port}` };
+  return new InProcessBbs({ active, ...addresses, lost, commits }, async () => {
     await active.drain();
+    await http.close();
     await server.close(100);
     await leadership.resign();
     await store[Symbol.asyncDispose]();
@@ -292,6 +300,8 @@ export class BbsProcess implements AsyncDisposable {
 }
 
 export interface BbsProcessOptions extends BbsOptions {
+  /** The gRPC port; a free one by default. A BBS that is started anew keeps the address that clients know. */
+  readonly port?: number;
   /** For node itself: `--cpu-prof` and the like. */
   readonly nodeArgs?: readonly string[];
 }
@@ -300,7 +310,7 @@ export interface BbsProcessOptions extends BbsOptions {
 export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {}): Promise<BbsProcess> {
   if (!existsSync(mainFile)) throw new Error(`${mainFile} is not built: run \`npx tsc -b services/bbs\` first`);
   const dir = await mkdtemp(join(tmpdir(), "muster-bbs-process-"));
-  const [port, metricsPort, tls] = [await freePort(), await freePort(), await tlsOf("bbs")];
+  const [port, metricsPort, tls] = [options.port ?? (await freePort()), await freePort(), await tlsOf("bbs")];
   const file = async (name: string, content: string | Buffer): Promise<string> => {
     await writeFile(join(dir, name), content);
     return join(dir, name);

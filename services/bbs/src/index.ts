@@ -2,6 +2,7 @@
 export { ActiveBbs, type ActiveOptions } from "./active/active-bbs.js";
 export { Calls } from "./api/calls.js";
 export { registerServices } from "./api/grpc.js";
+export { serveHttp } from "./api/http.js";
 export { OwnCalls } from "./api/own-calls.js";
 export * from "./core/actual-lrp.js";
 export * from "./core/decision.js";

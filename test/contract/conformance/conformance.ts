@@ -1,0 +1,36 @@
+// The conformance suite: tables of "given, call, reply, records, events" from the reference, each entry over Diego's HTTP API and over
+// gRPC, on one store. Entries keep to names of their own, so they run side by side on one BBS.
+import { afterAll, beforeAll, describe, it } from "vitest";
+import type { StoreHome } from "../../support/bbs.js";
+import { type Entry, entryName, play } from "./entry.js";
+import { claims, starts } from "./tables/claim-start.js";
+import { crashes, failures, removals, retirements } from "./tables/crash-remove.js";
+import { transports, World } from "./world.js";
+
+const tables: Readonly<Record<string, readonly Entry[]>> = {
+  "a claim": claims,
+  "a start": starts,
+  "a crash": crashes,
+  "a failed placement": failures,
+  "a removal": removals,
+  "a retirement": retirements,
+};
+
+/** `openHome` gives an empty store; one BBS on it plays every entry. */
+export function describeConformance(name: string, openHome: () => Promise<StoreHome>): void {
+  describe(`Diego's BBS on ${name}`, () => {
+    let world: World;
+    beforeAll(async () => {
+      world = await World.open(await openHome());
+    });
+    afterAll(() => world[Symbol.asyncDispose]());
+
+    describe.concurrent.each(transports)("over %s", (transport) => {
+      for (const [title, entries] of Object.entries(tables)) {
+        describe(title, () => {
+          for (const entry of entries) it(entryName(entry), () => play(world, transport, entry));
+        });
+      }
+    });
+  });
+}

@@ -1,0 +1,5 @@
+// Conformance on LMDB.
+import { lmdbHome } from "../../support/bbs.js";
+import { describeConformance } from "./conformance.js";
+
+describeConformance("lmdb", lmdbHome);
