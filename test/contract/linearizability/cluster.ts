@@ -1,0 +1,165 @@
+// Two BBS processes on a real etcd, each at an address it keeps, and what is done to them.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Entropy } from "@muster/shared/clock";
+import { type BbsProcess, etcdHome, type StoreHome, spawnBbs } from "../../support/bbs.js";
+import { type EtcdCluster, startEtcd } from "../../support/etcd.js";
+import { freePort } from "../../support/registry.js";
+
+/** Short, so that a run sees many terms. */
+const leadershipTtlMs = 2_000;
+/** From a loss to a serving standby: the TTL, etcd's own lateness, a load; generous on a busy machine. */
+const takeoverMs = 30_000;
+
+interface Seat {
+  readonly port: number;
+  bbs: BbsProcess;
+}
+
+export class Pair implements AsyncDisposable {
+  readonly etcd: EtcdCluster;
+  /** How processes ended by themselves: exit status → count. */
+  readonly exits: Record<string, number> = {};
+  readonly #home: StoreHome;
+  readonly #seats: Seat[] = [];
+
+  private constructor(etcd: EtcdCluster, home: StoreHome) {
+    this.etcd = etcd;
+    this.#home = home;
+  }
+
+  static async start(count = 2): Promise<Pair> {
+    const etcd = await startEtcd();
+    const pair = new Pair(etcd, await etcdHome(etcd));
+    try {
+      for (let n = 0; n < count; n += 1) {
+        const port = await freePort();
+        pair.#seats.push({ port, bbs: await spawnBbs(pair.#home, { leadershipTtlMs, port }) });
+      }
+      await pair.active();
+      return pair;
+    } catch (error) {
+      await pair[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get addresses(): string[] {
+    return this.#seats.map(({ bbs }) => bbs.address);
+  }
+
+  /** The one that serves. @throws when none does in time */
+  async active(except?: BbsProcess): Promise<BbsProcess> {
+    for (const deadline = performance.now() + takeoverMs; performance.now() < deadline; await sleep(20)) {
+      for (const { bbs } of this.#seats) if (bbs !== except && bbs.running && (await bbs.state()) === "active") return bbs;
+    }
+    const logs = this.#seats.map(({ bbs }) => bbs.log().slice(-1_500));
+    throw new Error(`no bbs became active in ${takeoverMs} ms:\n${logs.join("\n---\n")}`);
+  }
+
+  /** Starts anew whoever has ended, as a supervisor would, and waits until one serves. */
+  async mend(): Promise<void> {
+    for (const seat of this.#seats) {
+      if (seat.bbs.running) continue;
+      this.#count(await seat.bbs.exited);
+      await seat.bbs[Symbol.asyncDispose]();
+      seat.bbs = await spawnBbs(this.#home, { leadershipTtlMs, port: seat.port });
+    }
+    await this.active();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#seats.map(({ bbs }) => bbs[Symbol.asyncDispose]()));
+    await this.etcd[Symbol.asyncDispose]();
+  }
+
+  #count(status: number | NodeJS.Signals): void {
+    this.exits[status] = (this.exits[status] ?? 0) + 1;
+  }
+}
+
+// --- what is done
+
+type Fault = (pair: Pair, entropy: Entropy) => Promise<void>;
+
+export const faults = {
+  "kill the active bbs": async (pair) => {
+    const bbs = await pair.active();
+    bbs.kill("SIGKILL");
+    await bbs.exited;
+  },
+  /** What it has acknowledged by then without writing it cannot have been written. */
+  "kill the active bbs while etcd is frozen": async (pair, entropy) => {
+    const bbs = await pair.active();
+    pair.etcd.freeze();
+    await sleep(entropy.below(300));
+    bbs.kill("SIGKILL");
+    await bbs.exited;
+    pair.etcd.thaw();
+  },
+  "freeze the active bbs until the other leads": async (pair, entropy) => {
+    const bbs = await pair.active();
+    bbs.kill("SIGSTOP");
+    try {
+      await pair.active(bbs);
+      // The successor writes; whatever the thawed one says now is old.
+      await sleep(300 + entropy.below(500));
+    } finally {
+      bbs.kill("SIGCONT");
+    }
+    const status = await Promise.race([bbs.exited, sleep(10_000, "still running" as const)]);
+    if (status === 0 || status === "still running") throw new Error(`a deposed bbs ended with ${status}`);
+  },
+  "freeze the active bbs for a moment": async (pair, entropy) => {
+    const bbs = await pair.active();
+    bbs.kill("SIGSTOP");
+    await sleep(100 + entropy.below(900));
+    bbs.kill("SIGCONT");
+  },
+  "freeze etcd": async (pair, entropy) => {
+    pair.etcd.freeze();
+    await sleep(500 + entropy.below(1_500));
+    pair.etcd.thaw();
+  },
+  "kill etcd and start it again": async (pair) => {
+    await pair.etcd.kill9();
+    await pair.etcd.start();
+  },
+} as const satisfies Record<string, Fault>;
+
+export type FaultName = keyof typeof faults;
+export const faultNames = Object.keys(faults) as readonly FaultName[];
+
+export interface Hurting {
+  readonly until: () => boolean;
+  /** Resolves when clients have got something done since they were last hurt. */
+  readonly atWork: () => Promise<void>;
+  readonly onFault: (name: FaultName) => void;
+}
+
+/**
+ * All kinds in an order of chance, then again until told to stop, but each kind once at least; after each fault the pair is mended,
+ * and before the next its clients get to work.
+ */
+export async function hurt(pair: Pair, entropy: Entropy, { until, atWork, onFault }: Hurting): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  const eachWasHad = (): boolean => Object.keys(counts).length === faultNames.length;
+  for (let order: FaultName[] = []; !(eachWasHad() && until()); ) {
+    if (order.length === 0) order = shuffled(faultNames, entropy);
+    const name = order.pop();
+    if (name === undefined) break;
+    await atWork();
+    await sleep(entropy.below(500));
+    onFault(name);
+    await faults[name](pair, entropy);
+    await pair.mend();
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
+function shuffled<Item>(items: readonly Item[], entropy: Entropy): Item[] {
+  const rest = [...items];
+  const order: Item[] = [];
+  while (rest.length > 0) order.push(...rest.splice(entropy.below(rest.length), 1));
+  return order;
+}
