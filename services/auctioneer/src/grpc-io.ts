@@ -16,11 +16,11 @@ const failureCallMs = 5_000;
 const judged = (id: string) => ({ "muster-auction-id": id });
 
 export function grpcIO(bbsAddresses: readonly string[], tls: TlsMaterial): AuctioneerIO {
-  const bbs = dial(BBSServiceClient, bbsAddresses, tls);
-  const watch = dial(WatchServiceClient, bbsAddresses, tls);
+  const bbs = dial(BBSServiceClient, bbsAddresses, tls, "bbs");
+  const watch = dial(WatchServiceClient, bbsAddresses, tls, "bbs");
   return {
     watch: (request, signal) => serverStream(watch.watch.bind(watch), request, { signal }),
-    cell: (_cellId, address) => cellIO(address, tls),
+    cell: (cellId, address) => cellIO(cellId, address, tls),
     failActualLRP: async ({ key, judgedTag, error }, signal) => {
       const request = { actualLrpKey: actualLRPKeyToWire(key), errorMessage: error };
       await unary(bbs.failActualLrp.bind(bbs), request, { signal, deadlineMs: failureCallMs, metadata: judged(judgedTag) });
@@ -32,8 +32,9 @@ export function grpcIO(bbsAddresses: readonly string[], tls: TlsMaterial): Aucti
   };
 }
 
-function cellIO(address: string, tls: TlsMaterial): CellIO {
-  const rep = dial(RepServiceClient, [address], tls);
+/** The presence says where the cell is, its certificate that it is this cell. */
+function cellIO(cellId: string, address: string, tls: TlsMaterial): CellIO {
+  const rep = dial(RepServiceClient, [address], tls, `cell:${cellId}`);
   return {
     state: (signal) => serverStream(rep.state.bind(rep), {}, { signal }),
     perform: (request, deadlineMs, signal) => unary(rep.perform.bind(rep), request, { signal, deadlineMs }),
@@ -42,7 +43,7 @@ function cellIO(address: string, tls: TlsMaterial): CellIO {
 }
 
 export function locketIO(bbsAddresses: readonly string[], tls: TlsMaterial): LocketIO {
-  const locket = dial(LocketClient, bbsAddresses, tls);
+  const locket = dial(LocketClient, bbsAddresses, tls, "bbs");
   const resourceOf = (key: string, owner: string, value: string) => ({
     key,
     owner,

@@ -27,24 +27,28 @@ afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
 });
 
+/** The files of the converger and of the BBS it dials, by one authority. */
 async function tlsFiles() {
   const home = await mkdtemp(join(tmpdir(), "muster-converger-"));
   undo.push(() => rm(home, { recursive: true }));
   const authority = await createAuthority("test", systemClock.nowMs());
-  const files = { ca_file: join(home, "ca.crt"), cert_file: join(home, "converger.crt"), key_file: join(home, "converger.key") };
-  const issued = await issueCertificate(authority, "converger", { nowMs: systemClock.nowMs() });
-  await writeFile(files.ca_file, authority.certificatePem);
-  await writeFile(files.cert_file, issued.certificatePem);
-  await writeFile(files.key_file, issued.keyPem);
-  return files;
+  const filesOf = async (role: string) => {
+    const files = { ca_file: join(home, "ca.crt"), cert_file: join(home, `${role}.crt`), key_file: join(home, `${role}.key`) };
+    const issued = await issueCertificate(authority, role, { nowMs: systemClock.nowMs() });
+    await writeFile(files.ca_file, authority.certificatePem);
+    await writeFile(files.cert_file, issued.certificatePem);
+    await writeFile(files.key_file, issued.keyPem);
+    return files;
+  };
+  return { tls: await filesOf("converger"), bbsTls: await filesOf("bbs") };
 }
 
 async function setUp() {
-  const tls = await tlsFiles();
+  const { tls, bbsTls } = await tlsFiles();
   const bbs = new FakeBbs(systemClock);
   const locket = { holder: "", calls: [] as string[] };
   const options = { log: silentLog(), elapsedMs: systemClock.elapsedMs };
-  const server = await serveGrpc("127.0.0.1:0", readTls(tls), (grpc) => {
+  const server = await serveGrpc("127.0.0.1:0", readTls(bbsTls), (grpc) => {
     grpc.addService(LocketService, {
       lock: unaryHandler("Lock", options, async ({ resource, ttlInSeconds }) => {
         locket.calls.push(`lock ${resource?.key} ${ttlInSeconds}`);

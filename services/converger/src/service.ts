@@ -66,7 +66,7 @@ function takeLock(
   tls: TlsMaterial,
   closing: Closing,
 ): Promise<HeldLock> {
-  const locket = dial(LocketClient, config.bbs_addresses, tls);
+  const locket = dial(LocketClient, config.bbs_addresses, tls, "bbs");
   closing.closeAll.push(() => locket.close());
   return holdLock({
     io: locketIO(locket),
@@ -81,8 +81,8 @@ function takeLock(
 }
 
 function dialBbs(config: ConvergerConfig, tls: TlsMaterial, lock: HeldLock, closing: Closing): ConvergerIO {
-  const watch = dial(WatchServiceClient, config.bbs_addresses, tls);
-  const repairs = dial(RepairServiceClient, config.bbs_addresses, tls);
+  const watch = dial(WatchServiceClient, config.bbs_addresses, tls, "bbs");
+  const repairs = dial(RepairServiceClient, config.bbs_addresses, tls, "bbs");
   closing.closeAll.push(
     () => watch.close(),
     () => repairs.close(),

@@ -47,11 +47,11 @@ export class Platform implements Disposable {
   constructor(options: PlatformOptions) {
     this.#options = options;
     const { bbsAddresses, tls } = options;
-    this.#bbs = dial(BBSServiceClient, bbsAddresses, tls);
-    this.#flags = dial(FeatureFlagServiceClient, bbsAddresses, tls);
-    this.#locket = dial(LocketClient, bbsAddresses, tls);
-    this.#repair = dial(RepairServiceClient, bbsAddresses, tls);
-    this.#watch = dial(WatchServiceClient, bbsAddresses, tls);
+    this.#bbs = dial(BBSServiceClient, bbsAddresses, tls, "bbs");
+    this.#flags = dial(FeatureFlagServiceClient, bbsAddresses, tls, "bbs");
+    this.#locket = dial(LocketClient, bbsAddresses, tls, "bbs");
+    this.#repair = dial(RepairServiceClient, bbsAddresses, tls, "bbs");
+    this.#watch = dial(WatchServiceClient, bbsAddresses, tls, "bbs");
   }
 
   get clock(): Clock {

@@ -11,7 +11,7 @@ import {
 } from "@grpc/grpc-js";
 import { systemClock } from "../clock/index.js";
 import { BbsError } from "../errors/index.js";
-import type { TlsMaterial } from "../tls/index.js";
+import type { Role, TlsMaterial } from "../tls/index.js";
 import { fromServiceError } from "./errors.js";
 
 /** A reply may be this large; lists come in chunks of at most 1 MiB, a single record in at most 1.4 MiB. */
@@ -55,15 +55,31 @@ export function targetOf(addresses: readonly string[]): string {
   return `dns:${first}`;
 }
 
-/** Certificates name roles, not hosts: the authority vouches, so the host name is not compared. */
+/**
+ * Dials a service. Certificates name roles, not hosts: the authority vouches, and the host name is not compared. Whoever must not be
+ * impersonated is named in `expected`, a role or `cell:<id>`: every certificate may serve, so another cell's would do otherwise.
+ */
 export function dial<Service extends Client>(
   make: ClientConstructor<Service>,
   addresses: readonly string[],
   tls: TlsMaterial,
+  expected?: ServerName,
 ): Service {
-  const creds = credentials.createSsl(tls.ca, tls.key, tls.cert, { checkServerIdentity: () => undefined });
+  const creds = credentials.createSsl(tls.ca, tls.key, tls.cert, {
+    checkServerIdentity: (_host, certificate) => strangerAt(expected, certificate.subject?.CN),
+  });
   return new make(targetOf(addresses), creds, channelOptions);
 }
+
+/** Who must answer: the common name of its certificate. */
+export type ServerName = Role | `cell:${string}`;
+
+const strangerAt = (expected: ServerName | undefined, found: string | string[] | undefined): Error | undefined => {
+  const commonName = Array.isArray(found) ? found[0] : found;
+  return expected === undefined || commonName === expected
+    ? undefined
+    : new Error(`the certificate is of ${commonName ?? "nobody"}, not of ${expected}`);
+};
 
 export interface CallBounds {
   /** Default 10,000 ms. */

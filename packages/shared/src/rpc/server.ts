@@ -4,28 +4,32 @@ import {
   type handleServerStreamingCall,
   type handleUnaryCall,
   Server,
-  ServerCredentials,
   type ServerDuplexStream,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { systemClock } from "../clock/index.js";
 import { BbsError } from "../errors/index.js";
 import type { Log } from "../log/index.js";
 import { type Peer, peerOfCommonName, type TlsMaterial } from "../tls/index.js";
 import { maxMessageBytes } from "./client.js";
+import { closeBehind, type DoorOptions, openDoor } from "./door.js";
 import { toServiceError } from "./errors.js";
+import { guardedDecoder, Undecodable } from "./guard.js";
 import { addHealth } from "./health.js";
 
 const serverOptions: ChannelOptions = {
   "grpc.max_receive_message_length": maxMessageBytes,
   "grpc.max_send_message_length": maxMessageBytes,
-  "grpc.max_concurrent_streams": 4_096,
+  // Each may hold back a message of 4 MiB that never ends; further calls of a client wait in the client.
+  "grpc.max_concurrent_streams": 1_024,
+  // A peer that is gone, half open, or said nothing after its handshake is cut within 20 s. Floods of pings, settings and resets are
+  // bounded by Node itself (nghttp2: a thousand resets at once, then 33 a second).
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  // Our own clients ping every second to notice a frozen server.
-  "grpc.http2.min_ping_interval_without_data_ms": 500,
+  // A connection without calls goes after 5 minutes and comes back when it is needed. One with calls has no age: watches live long.
   "grpc.max_connection_idle_ms": 300_000,
   // Nobody asks channelz; keeping its books costs every call.
   "grpc.enable_channelz": 0,
@@ -122,6 +126,12 @@ function finish(options: ServeOptions, name: string, startedMs: number, error: u
   options.observe?.(name, code, options.elapsedMs() - startedMs);
 }
 
+/** The request, or the refusal of the guard that stood where it should be. @throws BbsError InvalidRequest */
+export function decoded<Request>(request: Request): Request {
+  if (request instanceof Undecodable) throw request.error;
+  return request;
+}
+
 /** Makes a unary handler of an async function. */
 export function unaryHandler<Request, Response>(
   name: string,
@@ -130,7 +140,10 @@ export function unaryHandler<Request, Response>(
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
     const startedMs = options.elapsedMs();
-    (async () => handle(call.request, new Info(call as AnyCall)))().then(
+    (async () => {
+      const info = new Info(call as AnyCall);
+      return handle(decoded(call.request), info);
+    })().then(
       (response) => {
         finish(options, name, startedMs, undefined);
         callback(null, response);
@@ -153,7 +166,7 @@ export function streamHandler<Request, Response>(
     const startedMs = options.elapsedMs();
     const run = async (): Promise<void> => {
       const info = new Info(call as AnyCall);
-      for await (const message of handle(call.request, info)) {
+      for await (const message of handle(decoded(call.request), info)) {
         if (info.signal.aborted) return;
         if (!call.write(message)) await drained(call as ServerWritableStream<unknown, unknown>, info.signal);
       }
@@ -190,33 +203,46 @@ export function drained(
 
 export interface GrpcServer {
   readonly port: number;
+  /** Open connections. */
+  readonly connections: number;
   /** What `grpc.health.v1.Health` answers from now on; SERVING at first, NOT_SERVING from `close` on. */
   setServing(serving: boolean): void;
   /** Lets calls under way end for `graceMs`, then cuts them. */
   close(graceMs: number): Promise<void>;
 }
 
+/** Every rpc of our proto files gets the guard before its decoder. */
+class GuardedServer extends Server {
+  override addService(service: ServiceDefinition, implementation: UntypedServiceImplementation): void {
+    const guarded = Object.entries(service).map(([name, method]) => [
+      name,
+      { ...method, requestDeserialize: guardedDecoder(method.path, method.requestDeserialize) },
+    ]);
+    super.addService(Object.fromEntries(guarded), implementation);
+  }
+}
+
 /** Binds `host:port` (port 0 picks one) over mutual TLS and serves what `register` adds, and health. @throws when it cannot be bound. */
-export async function serveGrpc(address: string, tls: TlsMaterial, register: (server: Server) => void): Promise<GrpcServer> {
-  const server = new Server(serverOptions);
+export async function serveGrpc(
+  address: string,
+  tls: TlsMaterial,
+  register: (server: Server) => void,
+  options: DoorOptions = {},
+): Promise<GrpcServer> {
+  const server = new GuardedServer(serverOptions);
   register(server);
   const health = addHealth(server, peerOfCall);
-  const creds = ServerCredentials.createSsl(tls.ca, [{ cert_chain: tls.cert, private_key: tls.key }], true);
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, creds, (error, bound) => (error === null ? resolve(bound) : reject(error)));
-  });
+  const door = await openDoor(address, tls, server, options);
   return {
-    port,
+    port: door.port,
+    get connections() {
+      return door.connections;
+    },
     setServing: health.setServing,
-    close: (graceMs) =>
-      new Promise((resolve) => {
-        health.setServing(false);
-        health.end();
-        const keep = systemClock.after(graceMs, () => server.forceShutdown());
-        server.tryShutdown(() => {
-          keep();
-          resolve();
-        });
-      }),
+    close: (graceMs) => {
+      health.setServing(false);
+      health.end();
+      return closeBehind(door, server, graceMs);
+    },
   };
 }

@@ -38,9 +38,9 @@ function openReport(client: ReportServiceClient, signal: AbortSignal): ReportCon
 /** Dials the BBS addresses, of which the first that answers is used. `close` lets the connections go. */
 export function dialBBS(addresses: readonly string[], tls: TlsMaterial): { readonly io: RepIO; close(): void } {
   // A connection each: the heartbeat does not wait behind a snapshot.
-  const report = dial(ReportServiceClient, addresses, tls);
-  const watch = dial(WatchServiceClient, addresses, tls);
-  const bbs = dial(BBSServiceClient, addresses, tls);
+  const report = dial(ReportServiceClient, addresses, tls, "bbs");
+  const watch = dial(WatchServiceClient, addresses, tls, "bbs");
+  const bbs = dial(BBSServiceClient, addresses, tls, "bbs");
   return {
     io: {
       openReport: (signal) => openReport(report, signal),
