@@ -9,6 +9,7 @@ import {
   type FeatureFlag,
   type Lock,
 } from "../model/index.js";
+import { corrupt } from "./support.js";
 
 export const encodeDomain = (domain: Domain): Uint8Array =>
   stored.Domain.encode({
@@ -30,22 +31,32 @@ export const decodeLock = (bytes: Uint8Array): Lock => stored.Lock.decode(bytes)
 export const encodeFeatureFlag = (flag: FeatureFlag): Uint8Array => stored.FeatureFlag.encode({ ...flag }).finish();
 export const decodeFeatureFlag = (bytes: Uint8Array): FeatureFlag => stored.FeatureFlag.decode(bytes);
 
+const workToWire: Record<Continuation["work"], stored.Continuation_Work> = {
+  STOP: stored.Continuation_Work.WORK_STOP,
+  CREATE: stored.Continuation_Work.WORK_CREATE,
+  UPDATE: stored.Continuation_Work.WORK_UPDATE,
+};
+const workFromWire = new Map(Object.entries(workToWire).map(([work, wire]) => [wire, work as Continuation["work"]]));
+
 export const encodeContinuation = (record: Continuation): Uint8Array =>
   stored.Continuation.encode({
     processGuid: record.processGuid,
     domain: record.domain,
     fromIndex: record.fromIndex,
     toIndex: record.toIndex,
-    work: record.work === "STOP" ? stored.Continuation_Work.WORK_STOP : stored.Continuation_Work.WORK_CREATE,
+    work: workToWire[record.work],
   }).finish();
 
+/** @throws BbsError Deserialize for work this build does not know: to pass it over would leave a command half done. */
 export function decodeContinuation(bytes: Uint8Array): Continuation {
   const message = stored.Continuation.decode(bytes);
+  const work = workFromWire.get(message.work);
+  if (work === undefined) throw corrupt("Continuation");
   return {
     processGuid: asProcessGuid(message.processGuid),
     domain: asDomainName(message.domain),
     fromIndex: message.fromIndex,
     toIndex: message.toIndex,
-    work: message.work === stored.Continuation_Work.WORK_STOP ? "STOP" : "CREATE",
+    work,
   };
 }

@@ -3,3 +3,4 @@ export * from "./ids.js";
 export * from "./moves.js";
 export * from "./records.js";
 export * from "./tables.js";
+export * from "./task-moves.js";

@@ -175,7 +175,7 @@ export type FeatureFlagName = keyof typeof featureFlagDefaults;
 export interface Continuation {
   readonly processGuid: ProcessGuid;
   readonly domain: DomainName;
-  readonly work: "STOP" | "CREATE";
+  readonly work: "STOP" | "CREATE" | "UPDATE";
   readonly fromIndex: number;
   /** Exclusive; meaningful for CREATE. */
   readonly toIndex: number;

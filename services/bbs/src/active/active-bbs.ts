@@ -38,6 +38,8 @@ export interface ActiveOptions {
   readonly whenSent?: ((run: () => void) => void) | undefined;
   /** TTL that presences and locks usually have; the grace after an election follows from it. */
   readonly presenceTtlMs: number;
+  /** So many rejections of a task are forgiven; Diego's default when absent. */
+  readonly maxTaskRetries?: number | undefined;
   /** The term is over: stop serving at once, exit non-zero. */
   readonly onLost: (cause: BbsError) => void;
 }
@@ -67,7 +69,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.clock = options.clock;
     this.graceMs = Math.max(3 * options.presenceTtlMs, 15_000);
     const startMs = Math.max(head.clusterTimeMs, options.clock.nowMs());
-    this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs) };
+    this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs), leaderSinceMs: asEpochMs(startMs) };
     this.feed = new Feed(head.sequence, head.sequence - 1n);
     this.events = new EventHubs({ open: (sealed) => options.secrets.open(sealed), log: options.log });
     this.leases = new Leases(options.clock);
@@ -199,6 +201,10 @@ export class ActiveBbs implements SessionHost, WatchSource {
     return session;
   }
 
+  get maxTaskRetries(): number {
+    return this.#options.maxTaskRetries ?? defaultMaxTaskRetries;
+  }
+
   get secrets(): ActiveOptions["secrets"] {
     return this.#options.secrets;
   }
@@ -280,6 +286,9 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.close(new BbsError("Unavailable", "this BBS is stopping"));
   }
 }
+
+/** Source: convergence.md 0.1. */
+export const defaultMaxTaskRetries = 3;
 
 /** Between probe writes to a store that refused one. */
 const probeMs = 1_000;

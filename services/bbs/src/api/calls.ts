@@ -6,7 +6,10 @@ import type { CellsResponse } from "@muster/proto/models/cells";
 import type { DesiredLRPSchedulingInfo, DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
 import type * as desired from "@muster/proto/models/desired_lrp_requests";
 import type { DomainsResponse, UpsertDomainRequest, UpsertDomainResponse } from "@muster/proto/models/domain";
+import type * as evacuation from "@muster/proto/models/evacuation";
 import type { PingResponse } from "@muster/proto/models/ping";
+import { TaskDefinition as TaskDefinitionCodec, type Task as WireTask } from "@muster/proto/models/task";
+import type * as task from "@muster/proto/models/task_requests";
 import {
   actualLRPKeyFromWire,
   actualLRPToWire,
@@ -16,9 +19,19 @@ import {
   netInfoFromWire,
   routingInfoToWire,
   schedulingInfoToWire,
+  taskToWire,
 } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
-import { type ActualLRP, asProcessGuid, type DesiredLRP, type ProcessGuid } from "@muster/shared/model";
+import {
+  type ActualLRP,
+  asCellId,
+  asProcessGuid,
+  asTaskGuid,
+  type DesiredLRP,
+  type ProcessGuid,
+  type Task,
+  type TaskGuid,
+} from "@muster/shared/model";
 import { isLive } from "@muster/shared/rules";
 import type { Peer } from "@muster/shared/tls";
 import type { ActiveBbs } from "../active/active-bbs.js";
@@ -28,14 +41,33 @@ import {
   failActualLRP,
   removeActualLRP,
   retireActualLRP,
+  type StartRequest,
   startActualLRP,
 } from "../core/actual-lrp.js";
 import type { CoreState } from "../core/decision.js";
 import { desireLRP, removeDesiredLRP, updateDesiredLRP } from "../core/desired-lrp.js";
+import {
+  evacuateClaimedActualLRP,
+  evacuateCrashedActualLRP,
+  evacuateRunningActualLRP,
+  evacuateStoppedActualLRP,
+  removeEvacuatingActualLRP,
+} from "../core/evacuation.js";
 import { upsertDomain } from "../core/small-commands.js";
+import {
+  cancelTask,
+  completeTask,
+  deleteTask,
+  desireTask,
+  failTask,
+  rejectTask,
+  resolvingTask,
+  startTask,
+} from "../core/task.js";
 import * as validation from "../core/validation/index.js";
 import type { EventHubs } from "../events/hub.js";
 import type { CommandOrigin } from "../journal/journal.js";
+import { evacuationAnswer } from "./evacuation-answers.js";
 import { resolveGroups } from "./groups.js";
 
 /** Who calls, and what came with the call. */
@@ -56,6 +88,20 @@ function keysOf(request: Pick<actual.CrashActualLRPRequest, "actualLrpKey" | "ac
   const instanceKey = instanceKeyFromWire(request.actualLrpInstanceKey);
   if (request.actualLrpKey === undefined || instanceKey === undefined) throw new BbsError("InvalidRequest");
   return { key: actualLRPKeyFromWire(request.actualLrpKey), instanceKey };
+}
+
+/** A validated request holds both keys and an address. */
+function startRequestOf(request: actual.StartActualLRPRequest | evacuation.EvacuateRunningActualLRPRequest): StartRequest {
+  const netInfo = netInfoFromWire(request.actualLrpNetInfo);
+  if (netInfo === undefined) throw new BbsError("InvalidRequest");
+  return {
+    ...keysOf(request),
+    netInfo,
+    internalRoutes: request.actualLrpInternalRoutes.map((route) => route.hostname),
+    metricTags: new Map(Object.entries(request.metricTags)),
+    routable: request.optionalRoutable?.value ?? true,
+    availabilityZone: request.availabilityZone,
+  };
 }
 
 export class Calls {
@@ -163,19 +209,7 @@ export class Calls {
 
   async startActualLRP(request: actual.StartActualLRPRequest): Promise<actual.ActualLRPLifecycleResponse> {
     validation.validateStartActualLRP(request);
-    const keys = keysOf(request);
-    const netInfo = netInfoFromWire(request.actualLrpNetInfo);
-    if (netInfo === undefined) throw new BbsError("InvalidRequest");
-    await this.#active.journal.submit(
-      startActualLRP({
-        ...keys,
-        netInfo,
-        internalRoutes: request.actualLrpInternalRoutes.map((route) => route.hostname),
-        metricTags: new Map(Object.entries(request.metricTags)),
-        routable: request.optionalRoutable?.value ?? true,
-        availabilityZone: request.availabilityZone,
-      }),
-    );
+    await this.#active.journal.submit(startActualLRP(startRequestOf(request)));
     return done;
   }
 
@@ -209,6 +243,129 @@ export class Calls {
     validation.validateRetireActualLRP(request);
     if (request.actualLrpKey === undefined) throw new BbsError("InvalidRequest");
     await this.#active.journal.submit(retireActualLRP(actualLRPKeyFromWire(request.actualLrpKey)), originOf(context));
+    return done;
+  }
+
+  // --- evacuation
+
+  async removeEvacuatingActualLRP(
+    request: evacuation.RemoveEvacuatingActualLRPRequest,
+  ): Promise<evacuation.RemoveEvacuatingActualLRPResponse> {
+    validation.validateRemoveEvacuatingActualLRP(request);
+    await this.#active.journal.submit(removeEvacuatingActualLRP(keysOf(request)));
+    return done;
+  }
+
+  evacuateClaimedActualLRP(request: evacuation.EvacuateClaimedActualLRPRequest): Promise<evacuation.EvacuationResponse> {
+    return evacuationAnswer(
+      "EvacuateClaimedActualLRP",
+      () => validation.validateEvacuateClaimedActualLRP(request),
+      () => this.#active.journal.submit(evacuateClaimedActualLRP(keysOf(request))),
+    );
+  }
+
+  evacuateRunningActualLRP(request: evacuation.EvacuateRunningActualLRPRequest): Promise<evacuation.EvacuationResponse> {
+    return evacuationAnswer(
+      "EvacuateRunningActualLRP",
+      () => validation.validateEvacuateRunningActualLRP(request),
+      () => this.#active.journal.submit(evacuateRunningActualLRP(startRequestOf(request))),
+    );
+  }
+
+  evacuateStoppedActualLRP(request: evacuation.EvacuateStoppedActualLRPRequest): Promise<evacuation.EvacuationResponse> {
+    return evacuationAnswer(
+      "EvacuateStoppedActualLRP",
+      () => validation.validateEvacuateStoppedActualLRP(request),
+      () => this.#active.journal.submit(evacuateStoppedActualLRP(keysOf(request))),
+    );
+  }
+
+  evacuateCrashedActualLRP(request: evacuation.EvacuateCrashedActualLRPRequest): Promise<evacuation.EvacuationResponse> {
+    return evacuationAnswer(
+      "EvacuateCrashedActualLRP",
+      () => validation.validateEvacuateCrashedActualLRP(request),
+      () => this.#active.journal.submit(evacuateCrashedActualLRP({ ...keysOf(request), reason: request.errorMessage })),
+    );
+  }
+
+  // --- tasks
+
+  async tasks(request: task.TasksRequest): Promise<Iterable<WireTask>> {
+    const picked = await this.#active.journal.read((state) =>
+      pickTasks(state, request).map((record) => ({ record, sealed: sealedDefinition(state, record.taskGuid) })),
+    );
+    return listed(picked, ({ record, sealed }) => this.#openedTask(record, sealed));
+  }
+
+  /** A cell may read the definition of a task that runs there, and of no other. */
+  async taskByGuid(request: task.TaskByGuidRequest, { peer }: CallContext): Promise<task.TaskResponse> {
+    validation.validateTaskByGuid(request);
+    const taskGuid = asTaskGuid(request.taskGuid);
+    const { record, sealed } = await this.#active.journal.read((state) => {
+      const found = state.tables.task(taskGuid);
+      if (found === undefined) throw new BbsError("ResourceNotFound");
+      if (peer.role === "cell") requireRunning(found, peer.cellId);
+      return { record: found, sealed: sealedDefinition(state, taskGuid) };
+    });
+    return { error: undefined, task: this.#openedTask(record, sealed) };
+  }
+
+  #openedTask(record: Task, sealed: Uint8Array | undefined): WireTask {
+    return readable("definition of task", record.taskGuid, sealed, (bytes) =>
+      taskToWire(record, TaskDefinitionCodec.decode(this.#active.secrets.open(bytes))),
+    );
+  }
+
+  async desireTask(request: task.DesireTaskRequest): Promise<task.TaskLifecycleResponse> {
+    validation.validateDesireTask(request);
+    const { taskGuid, domain, taskDefinition: definition } = request;
+    if (definition === undefined) throw new BbsError("InvalidRequest");
+    await this.#active.journal.submit(desireTask({ taskGuid, domain, definition }));
+    return done;
+  }
+
+  async startTask(request: task.StartTaskRequest): Promise<task.StartTaskResponse> {
+    validation.validateStartTask(request);
+    const { shouldStart } = await this.#active.journal.submit(startTask(taskOnCell(request)));
+    return { error: undefined, shouldStart };
+  }
+
+  async cancelTask(request: task.TaskGuidRequest): Promise<task.TaskLifecycleResponse> {
+    validation.validateTaskGuid(request);
+    await this.#active.journal.submit(cancelTask(asTaskGuid(request.taskGuid)));
+    return done;
+  }
+
+  async failTask(request: task.FailTaskRequest): Promise<task.TaskLifecycleResponse> {
+    validation.validateFailTask(request);
+    await this.#active.journal.submit(failTask(asTaskGuid(request.taskGuid), request.failureReason));
+    return done;
+  }
+
+  async rejectTask(request: task.RejectTaskRequest, context: CallContext): Promise<task.TaskLifecycleResponse> {
+    validation.validateRejectTask(request);
+    const { maxTaskRetries: maxRetries } = this.#active;
+    const rejection = { taskGuid: asTaskGuid(request.taskGuid), reason: request.rejectionReason, maxRetries };
+    await this.#active.journal.submit(rejectTask({ ...rejection, auctionId: context.auctionId }));
+    return done;
+  }
+
+  async completeTask(request: task.CompleteTaskRequest): Promise<task.TaskLifecycleResponse> {
+    validation.validateCompleteTask(request);
+    const { failed, failureReason, result } = request;
+    await this.#active.journal.submit(completeTask({ ...taskOnCell(request), failed, failureReason, result }));
+    return done;
+  }
+
+  async resolvingTask(request: task.TaskGuidRequest): Promise<task.TaskLifecycleResponse> {
+    validation.validateTaskGuid(request);
+    await this.#active.journal.submit(resolvingTask(asTaskGuid(request.taskGuid)));
+    return done;
+  }
+
+  async deleteTask(request: task.TaskGuidRequest): Promise<task.TaskLifecycleResponse> {
+    validation.validateTaskGuid(request);
+    await this.#active.journal.submit(deleteTask(asTaskGuid(request.taskGuid)));
     return done;
   }
 
@@ -271,8 +428,9 @@ export class Calls {
   }
 
   #opened(record: DesiredLRP, sealed: Uint8Array | undefined) {
-    if (sealed === undefined) throw new BbsError("Deserialize", undefined, { process_guid: record.processGuid });
-    return desiredLRPToWire(record, this.#active.secrets.open(sealed));
+    return readable("run information of process", record.processGuid, sealed, (bytes) =>
+      desiredLRPToWire(record, this.#active.secrets.open(bytes)),
+    );
   }
 
   desiredLRPSchedulingInfos(request: desired.DesiredLRPsRequest): Promise<Iterable<DesiredLRPSchedulingInfo>> {
@@ -314,6 +472,44 @@ const listed = <Record, Message>(records: readonly Record[], toWire: (record: Re
     for (const record of records) yield toWire(record);
   },
 });
+
+/**
+ * Reads a sealed record. What cannot be read fails its call and stays where it is (Diego deletes it on sight); the message names it,
+ * so that a person can mend the keys or remove it. @throws BbsError Deserialize
+ */
+function readable<Message>(
+  what: string,
+  guid: string,
+  sealed: Uint8Array | undefined,
+  read: (sealed: Uint8Array) => Message,
+): Message {
+  const unreadable = (cause?: unknown) =>
+    new BbsError("Deserialize", `could not deserialize record: the ${what} ${guid}`, {}, cause);
+  if (sealed === undefined) throw unreadable();
+  try {
+    return read(sealed);
+  } catch (cause) {
+    throw unreadable(cause);
+  }
+}
+
+const sealedDefinition = (state: CoreState, taskGuid: TaskGuid): Uint8Array | undefined =>
+  state.tables.taskDefinitions.get(taskGuid)?.sealed;
+
+const pickTasks = (state: CoreState, { domain, cellId }: task.TasksRequest): Task[] =>
+  [...(cellId === "" ? state.tables.tasks.values() : state.tables.tasksOnCell(asCellId(cellId)))].filter(
+    (record) => domain === "" || record.domain === domain,
+  );
+
+const taskOnCell = ({ taskGuid, cellId }: Pick<task.StartTaskRequest, "taskGuid" | "cellId">) => ({
+  taskGuid: asTaskGuid(taskGuid),
+  cellId: asCellId(cellId),
+});
+
+function requireRunning(record: Task, cellId: string): void {
+  if (record.state === "RUNNING" && record.cellId === cellId) return;
+  throw new BbsError("PermissionDenied", `cell ${cellId} does not run this task`, { task_guid: record.taskGuid });
+}
 
 /** Starts from the narrowest index that the filter allows. */
 function pickRows(state: CoreState, filter: { readonly cellId: string; readonly processGuid: string }): ActualLRP[] {

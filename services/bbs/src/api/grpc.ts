@@ -24,25 +24,6 @@ const contextOf = (info: CallInfo): CallContext => ({
   auctionId: info.metadata("muster-auction-id"),
 });
 
-/** The rpcs of Diego that come with the next milestone of the BBS. */
-const notYet = [
-  "RemoveEvacuatingActualLRP",
-  "EvacuateClaimedActualLRP",
-  "EvacuateRunningActualLRP",
-  "EvacuateStoppedActualLRP",
-  "EvacuateCrashedActualLRP",
-  "Tasks",
-  "TaskByGuid",
-  "DesireTask",
-  "StartTask",
-  "CancelTask",
-  "FailTask",
-  "RejectTask",
-  "CompleteTask",
-  "ResolvingTask",
-  "DeleteTask",
-] as const;
-
 type Definition = {
   readonly [method: string]: { readonly path: string; readonly requestStream: boolean; readonly responseStream: boolean };
 };
@@ -80,16 +61,6 @@ function implement(
   return implementation;
 }
 
-const refuse =
-  (name: string): Unary =>
-  async () => {
-    throw new BbsError("Unimplemented", `${name} is not served yet`);
-  };
-
-const refuseStream = (name: string): AsyncIterable<never> => ({
-  [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new BbsError("Unimplemented", `${name} is not served yet`)) }),
-});
-
 function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplementation {
   const unaries: Record<string, Unary> = {
     Ping: () => calls.ping(),
@@ -102,6 +73,20 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
     FailActualLRP: (request, context) => calls.failActualLRP(request, context),
     RemoveActualLRP: (request) => calls.removeActualLRP(request),
     RetireActualLRP: (request) => calls.retireActualLRP(request),
+    RemoveEvacuatingActualLRP: (request) => calls.removeEvacuatingActualLRP(request),
+    EvacuateClaimedActualLRP: (request) => calls.evacuateClaimedActualLRP(request),
+    EvacuateRunningActualLRP: (request) => calls.evacuateRunningActualLRP(request),
+    EvacuateStoppedActualLRP: (request) => calls.evacuateStoppedActualLRP(request),
+    EvacuateCrashedActualLRP: (request) => calls.evacuateCrashedActualLRP(request),
+    TaskByGuid: (request, context) => calls.taskByGuid(request, context),
+    DesireTask: (request) => calls.desireTask(request),
+    StartTask: (request) => calls.startTask(request),
+    CancelTask: (request) => calls.cancelTask(request),
+    FailTask: (request) => calls.failTask(request),
+    RejectTask: (request, context) => calls.rejectTask(request, context),
+    CompleteTask: (request) => calls.completeTask(request),
+    ResolvingTask: (request) => calls.resolvingTask(request),
+    DeleteTask: (request) => calls.deleteTask(request),
     DesiredLRPByProcessGuid: (request, context) => calls.desiredLRPByProcessGuid(request, context),
     DesiredLRPSchedulingInfoByProcessGuid: (request) => calls.desiredLRPSchedulingInfoByProcessGuid(request),
     DesireDesiredLRP: (request) => calls.desireLRP(request),
@@ -109,7 +94,6 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
     RemoveDesiredLRP: (request) => calls.removeDesiredLRP(request),
     Cells: () => calls.cells(),
   };
-  for (const name of notYet) if (name !== "Tasks") unaries[name] = refuse(name);
   const streams: Record<string, Streaming> = {
     ActualLRPs: (request) => chunked(calls.actualLRPs(request), (actualLrps) => ({ error: undefined, actualLrps })),
     ActualLRPsByProcessGuids: (request) =>
@@ -126,7 +110,7 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
       })),
     DesiredLRPRoutingInfos: (request) =>
       chunked(calls.desiredLRPRoutingInfos(request), (desiredLrps) => ({ error: undefined, desiredLrps })),
-    Tasks: () => refuseStream("Tasks"),
+    Tasks: (request) => chunked(calls.tasks(request), (tasks) => ({ error: undefined, tasks })),
   };
   return implement(BBSServiceService, options, unaries, streams);
 }

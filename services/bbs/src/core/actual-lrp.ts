@@ -13,7 +13,7 @@ import {
   sameInstance,
   type Write,
 } from "@muster/shared/model";
-import { domainFresh, immediateRestarts, isWanted, nextCrashCount } from "@muster/shared/rules";
+import { domainFresh, immediateRestarts, isOutdated, isWanted, nextCrashCount } from "@muster/shared/rules";
 import {
   type Command,
   type CoreState,
@@ -83,7 +83,8 @@ export const startActualLRP =
     return done(...(started === "unchanged" ? [] : [put("actualLRP", started)]), ...cleanup);
   };
 
-const runningFields = (request: StartRequest): Partial<ActualLRP> => ({
+/** What a row says of an instance that runs as `request` tells. */
+export const runningFields = (request: StartRequest): Partial<ActualLRP> => ({
   state: "RUNNING",
   instanceKey: request.instanceKey,
   netInfo: request.netInfo,
@@ -109,13 +110,31 @@ function startedRow(
 ): ActualLRP | "refused" | "unchanged" {
   if (row.domain !== request.key.domain) return "refused";
   const same = sameInstance(row.instanceKey, request.instanceKey);
-  if (row.state === "RUNNING" && same) {
-    return sameRunning(row, request) ? "unchanged" : changedRow(row, runningFields(request), context);
-  }
+  if (row.state === "RUNNING" && same) return restartedRow(state, row, request, context);
   if (!wanted(state, row.processGuid, row.index)) return "refused";
   if (!mayMove(row.state, "RUNNING", row.instanceKey, request.instanceKey)) return "refused";
   // A mark names an instance (rule S1): another instance that wins over a CLAIMED one takes no mark with it.
-  return changedRow(row, { ...runningFields(request), stopMarked: same && row.stopMarked }, context);
+  const started = changedRow(row, { ...runningFields(request), stopMarked: same && row.stopMarked }, context);
+  return { ...started, updateMarked: same && stillOutdated(state, started) };
+}
+
+/** A running instance says again what it is. The update mark is Muster's own: taken off, it moves neither tag nor `since`. */
+function restartedRow(
+  state: CoreState,
+  row: ActualLRP,
+  request: StartRequest,
+  context: DecisionContext,
+): ActualLRP | "unchanged" {
+  const repeated = sameRunning(row, request);
+  const started = repeated ? row : changedRow(row, runningFields(request), context);
+  const updateMarked = stillOutdated(state, started);
+  return repeated && updateMarked === row.updateMarked ? "unchanged" : { ...started, updateMarked };
+}
+
+/** Whether an update mark stays: until the instance reports the routes and tags that its DesiredLRP resolves to. */
+function stillOutdated(state: CoreState, row: ActualLRP): boolean {
+  const desired = state.tables.desiredLRP(row.processGuid);
+  return row.updateMarked && desired !== undefined && isOutdated(desired, row);
 }
 
 const sameMap = (a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean =>
@@ -141,8 +160,8 @@ function sameNetInfo(a: ActualLRPNetInfo | undefined, b: ActualLRPNetInfo): bool
   );
 }
 
-/** A start that repeats what the row says is a heartbeat: no write, no event. */
-const sameRunning = (row: ActualLRP, request: StartRequest): boolean =>
+/** Whether a report repeats what the row says: a heartbeat, no write, no event. */
+export const sameRunning = (row: ActualLRP, request: StartRequest): boolean =>
   row.routable === request.routable &&
   row.availabilityZone === request.availabilityZone &&
   sameNetInfo(row.netInfo, request.netInfo) &&
@@ -168,7 +187,7 @@ export const crashActualLRP =
   };
 
 /** S2: a marked row does not crash, it is gone. */
-function crashed(row: ActualLRP, reason: string, context: DecisionContext): Write {
+export function crashed(row: ActualLRP, reason: string, context: DecisionContext): Write {
   if (row.stopMarked) return drop("actualLRP", row);
   const crashCount = nextCrashCount(row, context.nowMs);
   return put("actualLRP", {

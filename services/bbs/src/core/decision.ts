@@ -7,12 +7,16 @@ export interface CoreState {
   readonly tables: Tables;
   /** Until then the absence of a cell's presence means nothing (rule C1). Cluster time. */
   readonly graceUntilMs: EpochMs;
+  /** When this leader began: ages of tasks count from then at the earliest (rule T1). Cluster time. */
+  readonly leaderSinceMs: EpochMs;
 }
 
 /** Time, chance and the keys to sealed records come in through the door. */
 export interface DecisionContext {
   /** Cluster time. */
   readonly nowMs: EpochMs;
+  /** Sequence of the commit that gathers now. A decision that does not fit into it any more is part of the next. */
+  readonly sequence: bigint;
   readonly guid: () => string;
   readonly open: (sealed: SealedBytes) => Uint8Array;
   readonly seal: (plain: Uint8Array) => SealedBytes;

@@ -36,7 +36,7 @@ export const claimed = (guid: string, cell: string, fields: Partial<ActualLRP> =
 export function stateWith(...writes: Write[]): CoreState {
   const tables = new Tables();
   tables.applyAll(writes);
-  return { tables, graceUntilMs: asEpochMs(0) };
+  return { tables, graceUntilMs: asEpochMs(0), leaderSinceMs: asEpochMs(0) };
 }
 
 export const desired = (fields: Partial<DesiredLRP> = {}): Write => put("desiredLRP", desiredLRP(fields));
@@ -47,6 +47,7 @@ export function contextAt(nowMs = t0): DecisionContext {
   let guids = 0;
   return {
     nowMs,
+    sequence: 7n,
     guid: () => {
       guids += 1;
       return `guid-${guids}`;

@@ -73,6 +73,8 @@ export class Journal {
   /** Committed, their replies not yet released. */
   readonly #unreleased: Batch[] = [];
   #closed: BbsError | undefined;
+  /** Set once this BBS is stopping: what was admitted is still committed and answered. */
+  #stopping: BbsError | undefined;
   /** Set from a definite refusal of the store until a probe write succeeds: no command is decided. */
   #readOnly: BbsError | undefined;
   /** True while the tables are being loaded anew: nothing is read either. */
@@ -178,6 +180,11 @@ export class Journal {
     for (const waiter of this.#confirmWaiters.splice(0)) waiter(cause);
   }
 
+  /** Refuses everything that comes from now on with `cause`; else an orderly end might wait for ever under load. */
+  stopAdmitting(cause: BbsError): void {
+    this.#stopping ??= cause;
+  }
+
   /** Resolves when nothing waits to be committed; for an orderly end. */
   async drained(): Promise<void> {
     while (this.#closed === undefined && (this.#queue.length > 0 || this.#inFlight !== undefined)) {
@@ -187,7 +194,8 @@ export class Journal {
   }
 
   #noReading(): BbsError | undefined {
-    if (this.#closed !== undefined) return this.#closed;
+    const over = this.#closed ?? this.#stopping;
+    if (over !== undefined) return over;
     if (this.#reloading) return this.#readOnly;
     return this.stalled ? storeAway() : undefined;
   }
@@ -202,7 +210,19 @@ export class Journal {
   }
 
   #context(): DecisionContext {
-    return { nowMs: this.nowMs(), guid: () => this.#options.entropy.guid(), ...this.#options.secrets };
+    return {
+      nowMs: this.nowMs(),
+      sequence: this.#gathering(),
+      guid: () => this.#options.entropy.guid(),
+      ...this.#options.secrets,
+    };
+  }
+
+  /** Sequence of the commit that what is decided now joins, if it has room. */
+  #gathering(): bigint {
+    const last = this.#queue.at(-1);
+    const ahead = this.#queue.length + (this.#inFlight === undefined ? 0 : 1) + (last === undefined || last.sealed ? 1 : 0);
+    return this.#head.sequence + BigInt(ahead);
   }
 
   #append<Reply>({ writes, reply, crashed }: Decision<Reply>, { traceId }: CommandOrigin): Promise<Reply> {
