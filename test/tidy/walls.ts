@@ -9,6 +9,8 @@ export type Sources = ReadonlyMap<string, string>;
 const pureRooms = /^(packages\/shared\/src\/(model|errors|rules)|services\/[^/]+\/src\/(core|plan))\//;
 const testCode = /(\.test\.ts$|\/testing\/|^test\/|^vitest\.config\.ts$)/;
 const rewired = /^(test\/|packages\/cli\/src\/up\/)/;
+/** A simulation needs no platform: it runs the auctioneer's pure half, and nothing else of it. */
+const simulates = /^packages\/cli\/src\/(simulate\/|verbs\/simulate\.ts$)/;
 
 /** What each workspace may import of the others; `main.ts` files and tests wire what their workspace may import. */
 const mayImport: readonly { readonly room: RegExp; readonly allowed: readonly string[] }[] = [
@@ -77,6 +79,7 @@ function whyForbidden(file: string, specifier: string): string | undefined {
   const [, name = "", below = ""] = named;
   if (/^\/(src|dist)(\/|$)/.test(below)) return "nobody reaches into another package's files";
   if (rewired.test(file)) return undefined;
+  if (simulates.test(file) && specifier === "@muster/auctioneer/plan") return undefined;
   const allowed = mayImport.find(({ room }) => room.test(file))?.allowed ?? [];
   return allowed.includes(name) ? undefined : `${workspaceOf(file)} may import ${allowed.join(", ") || "no other room"}`;
 }

@@ -9,6 +9,7 @@ import { explainApp, plan } from "./verbs/explain.js";
 import { domains, featureFlag, featureFlags, locks, setFeatureFlag } from "./verbs/flags.js";
 import { logs } from "./verbs/logs.js";
 import { lrps } from "./verbs/lrps.js";
+import { simulate } from "./verbs/simulate.js";
 import { status } from "./verbs/status.js";
 
 /** What few verbs need is loaded by these alone: the others answer sooner. */
@@ -25,7 +26,6 @@ const notServed: Readonly<Record<string, string>> = {
   tasks: "tasks are not served yet",
   "terminate-task": "tasks are not served yet",
   "all-tasks": "tasks are not served yet",
-  simulate: "only `muster plan` is there yet",
   converge: "the converger runs its cycles by itself",
   watch: "the command line does not follow the watch yet",
   backup: "copy the home folder of a stopped platform",
@@ -179,6 +179,14 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("-m, --memory <size>", "memory of each (256M)")
     .option("-k, --disk <size>", "disk of each (1G)")
     .action((options, command) => plan(contextOf(command), options));
+
+  verb(
+    "simulate <file>",
+    "the auction over a fleet and load described in a file; needs no platform",
+    "simulate packages/cli/scenarios/rolling-deploy.yml --svg spread.svg",
+  )
+    .option("--svg <file>", "draw the outcome")
+    .action((file, options, command) => simulate(contextOf(command), file, options));
 
   for (const [name, why] of Object.entries(notServed)) {
     program

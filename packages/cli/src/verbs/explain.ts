@@ -1,6 +1,5 @@
 // `explain` and `plan`: the auctioneer's verdicts in words.
 import { rootFSOfImage } from "@muster/garden/image-ref";
-import type { CellVerdict } from "@muster/proto/muster/v1/auctioneer";
 import { asEpochMs } from "@muster/shared/model";
 import { unary } from "@muster/shared/rpc";
 import { restartAtMs } from "@muster/shared/rules";
@@ -15,6 +14,7 @@ import { type Context, openSession } from "../context.js";
 import { explain, RefusedError, UsageError } from "../exit.js";
 import { parseCount, parseSizeMb } from "../flags.js";
 import { readReference } from "../image/inspect.js";
+import { verdictHeader, verdictRow, verdictShape } from "./verdicts.js";
 
 const askMs = 5_000;
 
@@ -29,17 +29,6 @@ async function withAuctioneer<Result>(
     auctioneer.close();
   }
 }
-
-const verdictShape = (verdict: CellVerdict) => ({
-  cell_id: verdict.cellId,
-  zone: verdict.zone,
-  filter: verdict.filter,
-  asked: verdict.asked,
-  available: verdict.available,
-});
-
-const verdictRow = (verdict: ReturnType<typeof verdictShape>): string[] => Object.values(verdict);
-const verdictHeader = ["CELL", "ZONE", "REFUSED BY", "ASKED", "AVAILABLE"];
 
 /** `NAME` or `NAME/INDEX`. */
 export function parseTarget(target: string): { readonly name: string; readonly index: number | undefined } {
