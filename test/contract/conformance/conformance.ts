@@ -5,6 +5,8 @@ import type { StoreHome } from "../../support/bbs.js";
 import { type Entry, entryName, play } from "./entry.js";
 import { claims, starts } from "./tables/claim-start.js";
 import { crashes, failures, removals, retirements } from "./tables/crash-remove.js";
+import * as desired from "./tables/desired.js";
+import * as validation from "./tables/validation.js";
 import { transports, World } from "./world.js";
 
 const tables: Readonly<Record<string, readonly Entry[]>> = {
@@ -14,6 +16,11 @@ const tables: Readonly<Record<string, readonly Entry[]>> = {
   "a failed placement": failures,
   "a removal": removals,
   "a retirement": retirements,
+  "a desire": desired.desires,
+  "an update": desired.updates,
+  "a desire's end": desired.removals,
+  "a faulty request": validation.requests,
+  "a faulty DesiredLRP": validation.desiredLRPs,
 };
 
 /** `openHome` gives an empty store; one BBS on it plays every entry. */

@@ -2,6 +2,7 @@
 import { expect } from "vitest";
 import type { Reply } from "../../support/diego-client.js";
 import type { Message } from "../../support/diego-codec.js";
+import type { StreamEvent } from "../../support/diego-events.js";
 import { Stage } from "./stage.js";
 import { eventText, guidOf, overHttp, replyText, rowText, taskText } from "./texts.js";
 import type { Streams, Transport, World } from "./world.js";
@@ -25,12 +26,13 @@ export interface Expected {
   readonly rows?: readonly string[];
   /** As `taskText`; `gone` for no task. */
   readonly task?: string;
-  /** Every event of the call on that stream, in order; not looked at when absent. */
+  /** Every event of the call on that stream, in order; not looked at when absent. Those of desired LRPs are of a hub of their own. */
+  readonly desired?: readonly string[];
   readonly instance?: readonly string[];
   readonly group?: readonly string[];
   readonly tasks?: readonly string[];
   /** Anything else that must hold afterwards; `before` are the rows before the call. */
-  readonly then?: (stage: Stage, reply: Reply, before: readonly Message[]) => Promise<void> | void;
+  readonly after?: (stage: Stage, reply: Reply, before: readonly Message[]) => Promise<void> | void;
 }
 
 export interface Entry extends Expected {
@@ -40,7 +42,8 @@ export interface Entry extends Expected {
 
 export const entryName = ({ given, call }: Entry): string => `${given.name}; ${call.name}`;
 
-const streamOf = { instance: "instance", group: "group", tasks: "task" } as const;
+const streamOf = { desired: "instance", instance: "instance", group: "group", tasks: "task" } as const;
+const ofDesired = (event: StreamEvent): boolean => event.name.startsWith("desired_lrp_");
 
 /** Plays an entry and compares everything it names in one picture. */
 export async function play(world: World, transport: Transport, entry: Entry): Promise<void> {
@@ -60,16 +63,20 @@ export async function play(world: World, transport: Transport, entry: Entry): Pr
   for (const name of listening) {
     const { events } = (world.streams as Streams)[streamOf[name]];
     const between = events.slice((opened[name] ?? 0) + 1, closed[name]);
-    seen[name] = between.filter((event) => guidOf(event) === stage.guid).map(eventText);
+    seen[name] = between
+      .filter((event) => guidOf(event) === stage.guid && ofDesired(event) === (name === "desired"))
+      .map(eventText);
   }
   const {
     given: _given,
     call: _call,
-    then: _then,
+    after: _after,
     ...expected
-  } = world.streams === undefined ? { ...entry, instance: undefined, group: undefined, tasks: undefined } : entry;
+  } = world.streams === undefined
+    ? { ...entry, desired: undefined, instance: undefined, group: undefined, tasks: undefined }
+    : entry;
   expect(seen).toEqual({ ...expected, reply: transport === "http" ? overHttp(entry.reply) : entry.reply });
-  await entry.then?.(stage, reply, before);
+  await entry.after?.(stage, reply, before);
 }
 
 /**
