@@ -3,7 +3,7 @@ import { systemClock, systemEntropy } from "@muster/shared/clock";
 import { loadConfig, maskSecrets } from "@muster/shared/config";
 import { LostLeadershipError, runService, type ServiceContext } from "@muster/shared/lifecycle";
 import { createLog } from "@muster/shared/log";
-import { createRegistry, type Health, startMetricsServer } from "@muster/shared/metrics";
+import { type BoundServer, createRegistry, type Health, startMetricsServer } from "@muster/shared/metrics";
 import { serveGrpc } from "@muster/shared/rpc";
 import { readTls } from "@muster/shared/tls";
 import { ActiveBbs } from "./active/active-bbs.js";
@@ -13,6 +13,8 @@ import { serveHttp } from "./api/http.js";
 import { bbsConfig } from "./config.js";
 import { whenSent } from "./journal/when-sent.js";
 import { bbsMetrics } from "./metrics.js";
+import { serveClosedDoor } from "./schema/closed-door.js";
+import { lifecycleMetrics } from "./schema/metrics.js";
 import { createSealer } from "./secrets/index.js";
 import { openStore } from "./store.js";
 
@@ -20,12 +22,15 @@ import { openStore } from "./store.js";
 const graceMs = 2_000;
 /** A release is one call, made at once; on a loaded machine it may take this long to arrive. */
 const goodByeMs = 1_000;
+/** How soon gRPC health learns that the store takes no writes, or takes them again. */
+const healthLookMs = 250;
 
 async function main({ signal, log }: ServiceContext): Promise<void> {
   log.level = config.log_level;
   log.info({ config: maskSecrets(config) }, "bbs starting");
   const registry = createRegistry(config.name);
   const metrics = bbsMetrics(registry);
+  const { migrated, sealedAnew } = lifecycleMetrics(registry);
   let health: Health = { ok: true, state: "standby" };
   let active: ActiveBbs | undefined;
   const metricsServer = await startMetricsServer(config.metrics_address, registry, () => {
@@ -43,6 +48,14 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   const lost = new Promise<never>((_resolve, reject) => {
     lose = reject;
   });
+  let closedDoor: Promise<BoundServer> | undefined;
+  const migrating = (): void => {
+    health = { ok: true, state: "migrating" };
+    if (config.http_address !== undefined) closedDoor = serveClosedDoor(config.http_address, readTls(config.tls));
+  };
+  // Asked to end before it serves: what it does to the records meanwhile ends at a commit, and is gone on with by the next.
+  const giveUp = (): void => void leadership.resign();
+  signal.addEventListener("abort", giveUp, { once: true });
   const term = await ActiveBbs.start({
     store,
     leadership,
@@ -51,10 +64,17 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
     log,
     secrets: sealer,
     metrics,
+    lifecycle: { migrating, migrated, sealedAnew },
     whenSent,
     presenceTtlMs: config.presence_ttl_ms,
     onLost: (cause) => lose(new LostLeadershipError(cause.message, { cause })),
+  }).catch((error: unknown) => {
+    if (signal.aborted) return undefined;
+    throw error;
   });
+  signal.removeEventListener("abort", giveUp);
+  await (await closedDoor)?.close();
+  if (term === undefined || signal.aborted) return;
   active = term;
   metrics.follow(term);
   const serve = { log, elapsedMs: () => systemClock.elapsedMs(), observe: metrics.called };
@@ -65,14 +85,25 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
       : await serveHttp(config.http_address, readTls(config.tls), new Calls(term), serve);
   health = { ok: true, state: "active" };
   log.info({ address: config.grpc_address }, "bbs ready");
-  const stopped = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  let cancelLook = (): void => undefined;
+  const lookAtHealth = (): void => {
+    server.setServing(term.serving);
+    cancelLook = systemClock.after(healthLookMs, lookAtHealth);
+  };
+  lookAtHealth();
+  const stopped = new Promise<void>((resolve) => {
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    if (signal.aborted) resolve();
+  });
   await Promise.race([stopped, lost]);
   // Without their supervisor all services end in the same instant: those that hold locks are let to give them back, so that the
   // next start need not wait until they lapse.
   if (signal.reason === "supervisor-gone") await Promise.race([systemClock.sleep(goodByeMs), lost]);
   // What was admitted is committed and answered; then the leadership goes, so that a standby need not wait for its TTL.
+  cancelLook();
+  server.setServing(false);
   await term.drain();
-  await http?.close();
+  await http?.close(graceMs);
   await server.close(graceMs);
   await leadership.resign();
   await metricsServer.close();

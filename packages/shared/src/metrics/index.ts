@@ -3,6 +3,7 @@ import { createServer, type Server } from "node:http";
 import type { Server as HttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { collectDefaultMetrics, Registry } from "prom-client";
+import { systemClock } from "../clock/index.js";
 
 export { Counter, Gauge, Histogram, Registry } from "prom-client";
 
@@ -23,7 +24,8 @@ export function createRegistry(service: string): Registry {
 
 export interface BoundServer {
   readonly port: number;
-  close(): Promise<void>;
+  /** Takes nothing new; what is being answered may end for `graceMs` (0 when absent), then it is cut. */
+  close(graceMs?: number): Promise<void>;
 }
 
 /** Serves `/metrics` and `/health`. @throws when the address cannot be bound. */
@@ -49,7 +51,10 @@ export async function startMetricsServer(address: string, registry: Registry, he
   return bindServer(server, address);
 }
 
-/** Binds a server of Node's to `host:port` (port 0 picks one). Closing it cuts what is still open. @throws when it cannot be bound. */
+/** Looks for connections that have become idle: Node closes those at once that are idle when asked, and none later. */
+const idleLookMs = 10;
+
+/** Binds a server of Node's to `host:port` (port 0 picks one). @throws when it cannot be bound. */
 export async function bindServer(server: Server | HttpsServer, address: string): Promise<BoundServer> {
   const [host, port] = splitAddress(address);
   await new Promise<void>((resolve, reject) => {
@@ -58,10 +63,23 @@ export async function bindServer(server: Server | HttpsServer, address: string):
   });
   return {
     port: (server.address() as AddressInfo).port,
-    close: () =>
+    close: (graceMs = 0) =>
       new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
+        const untilMs = systemClock.elapsedMs() + graceMs;
+        let cancel = (): void => undefined;
+        server.close(() => {
+          cancel();
+          resolve();
+        });
+        const look = (): void => {
+          if (systemClock.elapsedMs() >= untilMs) {
+            server.closeAllConnections();
+            return;
+          }
+          server.closeIdleConnections();
+          cancel = systemClock.after(idleLookMs, look);
+        };
+        look();
       }),
   };
 }

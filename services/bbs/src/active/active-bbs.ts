@@ -2,24 +2,27 @@
 // runs this very class.
 import type { Clock, Entropy } from "@muster/shared/clock";
 import { decodeRecord, parseStoreKey } from "@muster/shared/codec";
-import { BbsError, OperatorError } from "@muster/shared/errors";
+import { BbsError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
 import { asCellId, asEpochMs, type CellId, type Change, type put, Tables } from "@muster/shared/model";
 import type { Head, Leadership, StoreDriver, StoredRecord } from "@muster/store";
+import { BackupSlot } from "../backup/backup.js";
 import { losePresence } from "../core/cells.js";
 import type { CoreState, DecisionContext } from "../core/decision.js";
 import { workOff } from "../core/desired-lrp.js";
 import { releaseLock } from "../core/small-commands.js";
 import { EventHubs } from "../events/hub.js";
 import { Feed } from "../feed/feed.js";
+import { SnapshotSlots } from "../feed/snapshot-slots.js";
 import type { WatchSource } from "../feed/watch.js";
 import { Journal, type JournalMetrics } from "../journal/journal.js";
+import { migrateStore } from "../schema/migrate.js";
+import { currentSchema, type Schema } from "../schema/version.js";
+import type { KeyRing } from "../secrets/index.js";
+import { isSealed, resealAll, SealSurvey } from "../secrets/reseal.js";
 import { Leases, sweepMs } from "../session/leases.js";
 import { inventoryDueMs, ReportSession, type SessionEnd, type SessionHost } from "../session/report-session.js";
 import { Room } from "../session/room.js";
-
-/** Version of the stored records; a store of a newer one is not touched. */
-export const schemaVersion = 1;
 
 /**
  * So many reported items are in the journal at once, over all cells: some eight commits, enough to keep the store busy, while
@@ -33,7 +36,12 @@ export interface ActiveOptions {
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly log: Log;
-  readonly secrets: Pick<DecisionContext, "open" | "seal">;
+  /** With the keys' labels the stored records are looked at for them, and sealed anew where another key than the active one did. */
+  readonly secrets: Pick<DecisionContext, "open" | "seal"> & Partial<KeyRing>;
+  /** This program's own when absent; tests have others. */
+  readonly schema?: Schema | undefined;
+  /** What is done to the records at the start, told as it happens. */
+  readonly lifecycle?: Lifecycle | undefined;
   readonly metrics: JournalMetrics;
   readonly whenSent?: ((run: () => void) => void) | undefined;
   /** TTL that presences and locks usually have; the grace after an election follows from it. */
@@ -42,6 +50,14 @@ export interface ActiveOptions {
   readonly maxTaskRetries?: number | undefined;
   /** The term is over: stop serving at once, exit non-zero. */
   readonly onLost: (cause: BbsError) => void;
+}
+
+export interface Lifecycle {
+  /** The records are older than this program: nothing is served until `migrated`. */
+  migrating(): void;
+  migrated(durationMs: number): void;
+  /** Everything is sealed under the active key; called only when there was something to do. */
+  sealedAnew(durationMs: number): void;
 }
 
 export class ActiveBbs implements SessionHost, WatchSource {
@@ -53,7 +69,8 @@ export class ActiveBbs implements SessionHost, WatchSource {
   /** Diego's event streams. */
   readonly events: EventHubs;
   readonly leases: Leases;
-  readonly snapshots = { count: 0 };
+  readonly snapshots = new SnapshotSlots();
+  readonly backups = new BackupSlot();
   readonly room = new Room(reportRoom);
   readonly graceMs: number;
   readonly #options: ActiveOptions;
@@ -62,6 +79,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
   /** One for each session of the last minute. */
   readonly #inventoryTimers = new Set<() => void>();
   #workingOff = false;
+  #draining = false;
 
   private constructor(options: ActiveOptions, tables: Tables, head: Head) {
     this.#options = options;
@@ -96,24 +114,27 @@ export class ActiveBbs implements SessionHost, WatchSource {
     });
   }
 
-  /** Loads every record, takes the head into this term, and begins. @throws OperatorError for a store of a newer version. */
+  /**
+   * Brings the records to this program's version, loads them, takes the head into this term, and begins.
+   * @throws OperatorError for a store of a newer version or half restored, and for records that no key opens.
+   */
   static async start(options: ActiveOptions): Promise<ActiveBbs> {
-    const abort = options.leadership.lost;
-    const loaded = await options.store.load(abort);
-    const found = loaded.head;
-    if (found !== undefined && found.schemaVersion > schemaVersion) {
-      throw new OperatorError(
-        `the store was written by a newer Muster (records of version ${found.schemaVersion}, this one knows ${schemaVersion})`,
-        "start the newer version, or restore a backup made by this one",
-      );
-    }
+    const { store, leadership, clock, entropy, log, lifecycle, schema = currentSchema } = options;
+    const onMigrating = lifecycle === undefined ? undefined : () => lifecycle.migrating();
+    const migratedInMs = await migrateStore({ store, leadership, clock, entropy, log, schema, onMigrating });
+    if (migratedInMs !== undefined) lifecycle?.migrated(migratedInMs);
+    const loaded = await store.load(leadership.lost);
     const tables = new Tables();
-    await fill(tables, loaded.records);
-    const head = await takeTerm(options, found);
+    const ring = keyRingOf(options.secrets);
+    const survey = ring === undefined ? undefined : new SealSurvey(ring);
+    await fill(tables, loaded.records, survey);
+    survey?.check();
+    const head = await takeTerm(options, loaded.head, schema.version);
     const active = new ActiveBbs(options, tables, head);
     active.#inherit();
     void active.#sweep();
     if (tables.continuations.size > 0) void active.#workOff();
+    if (ring !== undefined && survey !== undefined && survey.stale.length > 0) void active.#reseal(ring, survey);
     options.log.info(
       { revision: head.sequence.toString(), leader_epoch: head.leaderEpoch.toString(), lrps: tables.actualLRPs.size },
       "serving as the active bbs",
@@ -232,6 +253,17 @@ export class ActiveBbs implements SessionHost, WatchSource {
     }
   }
 
+  /** Interrupted by the end of the term, the next start finds what is left. */
+  async #reseal(ring: KeyRing, survey: SealSurvey): Promise<void> {
+    const { journal, clock, log } = this;
+    try {
+      const doneInMs = await resealAll({ journal, ring, clock, log, signal: this.#stop.signal }, survey.stale);
+      if (doneInMs !== undefined) this.#options.lifecycle?.sealedAnew(doneInMs);
+    } catch (err) {
+      log.error({ err }, "sealing stored records anew failed; old encryption keys are still needed");
+    }
+  }
+
   #firstContinuation() {
     for (const record of this.state.tables.continuations.values()) return record;
     return undefined;
@@ -280,10 +312,18 @@ export class ActiveBbs implements SessionHost, WatchSource {
     for (const session of [...this.#sessions.values()]) session.cut("the bbs stops serving", cause);
   }
 
-  /** An orderly end: what was admitted is committed first. */
+  /** Whether it takes writes: `grpc.health.v1.Health` says so. */
+  get serving(): boolean {
+    return !this.#stop.signal.aborted && !this.#draining && !this.journal.stalled && this.journal.readOnlyBecause === undefined;
+  }
+
+  /** An orderly end: nothing more is admitted, what was is committed and answered. */
   async drain(): Promise<void> {
+    const cause = new BbsError("Unavailable", "this BBS is stopping");
+    this.#draining = true;
+    this.journal.stopAdmitting(cause);
     await this.journal.drained();
-    this.close(new BbsError("Unavailable", "this BBS is stopping"));
+    this.close(cause);
   }
 }
 
@@ -293,16 +333,24 @@ export const defaultMaxTaskRetries = 3;
 /** Between probe writes to a store that refused one. */
 const probeMs = 1_000;
 
-async function fill(tables: Tables, records: AsyncIterable<StoredRecord>): Promise<void> {
+const keyRingOf = (secrets: ActiveOptions["secrets"]): KeyRing | undefined => {
+  const { labelOf, knows, activeLabel, open, seal } = secrets;
+  return labelOf === undefined || knows === undefined || activeLabel === undefined
+    ? undefined
+    : { labelOf, knows, activeLabel, open, seal };
+};
+
+async function fill(tables: Tables, records: AsyncIterable<StoredRecord>, survey?: SealSurvey): Promise<void> {
   for await (const { key, value } of records) {
     const parsed = parseStoreKey(key);
     if (parsed === undefined) continue;
-    tables.apply({ kind: parsed.kind, key: parsed.key, record: decodeRecord(parsed.kind, value) } as ReturnType<typeof put>);
+    const change = tables.apply({ ...parsed, record: decodeRecord(parsed.kind, value) } as ReturnType<typeof put>);
+    if (isSealed(change) && change.after !== undefined) survey?.see(change.kind, change.key, change.after.sealed);
   }
 }
 
 /** The term's first commit: raises the epoch and fences off every earlier leader. */
-async function takeTerm(options: ActiveOptions, found: Head | undefined): Promise<Head> {
+async function takeTerm(options: ActiveOptions, found: Head | undefined, schemaVersion: number): Promise<Head> {
   const { store, leadership, entropy, clock } = options;
   const from: Head = found ?? {
     incarnation: entropy.guid(),

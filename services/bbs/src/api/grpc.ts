@@ -1,6 +1,7 @@
 // The gRPC door: every rpc of the BBS bound to its call, with the caller's role checked first.
 import type { Server, ServerDuplexStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { LocketService } from "@muster/proto/models/locket";
+import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
@@ -72,7 +73,7 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
     CrashActualLRP: (request) => calls.crashActualLRP(request),
     FailActualLRP: (request, context) => calls.failActualLRP(request, context),
     RemoveActualLRP: (request) => calls.removeActualLRP(request),
-    RetireActualLRP: (request) => calls.retireActualLRP(request),
+    RetireActualLRP: (request, context) => calls.retireActualLRP(request, context),
     RemoveEvacuatingActualLRP: (request) => calls.removeEvacuatingActualLRP(request),
     EvacuateClaimedActualLRP: (request) => calls.evacuateClaimedActualLRP(request),
     EvacuateRunningActualLRP: (request) => calls.evacuateRunningActualLRP(request),
@@ -89,9 +90,9 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
     DeleteTask: (request) => calls.deleteTask(request),
     DesiredLRPByProcessGuid: (request, context) => calls.desiredLRPByProcessGuid(request, context),
     DesiredLRPSchedulingInfoByProcessGuid: (request) => calls.desiredLRPSchedulingInfoByProcessGuid(request),
-    DesireDesiredLRP: (request) => calls.desireLRP(request),
-    UpdateDesiredLRP: (request) => calls.updateDesiredLRP(request),
-    RemoveDesiredLRP: (request) => calls.removeDesiredLRP(request),
+    DesireDesiredLRP: (request, context) => calls.desireLRP(request, context),
+    UpdateDesiredLRP: (request, context) => calls.updateDesiredLRP(request, context),
+    RemoveDesiredLRP: (request, context) => calls.removeDesiredLRP(request, context),
     Cells: () => calls.cells(),
   };
   const streams: Record<string, Streaming> = {
@@ -154,8 +155,11 @@ function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceI
     options,
     {},
     {
-      Watch: (request: WatchRequest, info) => watch(active, request, info.signal),
+      Watch: (request: WatchRequest, info) => watch(active, request, info.signal, (error) => info.cut(error)),
     },
+const backupService = (own: OwnCalls, options: ServeOptions): UntypedServiceImplementation =>
+  implement(BackupServiceService, options, {}, { Backup: () => own.backup() });
+
   );
 }
 
@@ -209,3 +213,4 @@ export function registerServices(server: Server, active: ActiveBbs, options: Ser
   server.addService(WatchServiceService, watchService(active, options));
   server.addService(ReportServiceService, { report: reportHandler(active) });
 }
+  server.addService(BackupServiceService, backupService(own, options));

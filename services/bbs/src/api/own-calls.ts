@@ -1,6 +1,7 @@
 // Muster's own calls over the active BBS: repairs, forgetting cells, feature flags, and Diego's Locket.
 
 import { type Resource, TypeCode } from "@muster/proto/models/locket";
+import type { BackupResponse } from "@muster/proto/muster/v1/backup";
 import type { FeatureFlag as WireFlag } from "@muster/proto/muster/v1/feature_flags";
 import { type RepairItem, RepairOutcome, type RepairResult } from "@muster/proto/muster/v1/repair";
 import { cellPresenceToWire } from "@muster/shared/codec";
@@ -8,6 +9,7 @@ import { BbsError } from "@muster/shared/errors";
 import { asCellId, asProcessGuid, type Cell, featureFlagDefaults, type Lock, presences } from "@muster/shared/model";
 import { isLive, isRuleName, type Repair } from "@muster/shared/rules";
 import type { ActiveBbs } from "../active/active-bbs.js";
+import { backup } from "../backup/backup.js";
 import { forgetCell } from "../core/cells.js";
 import { applyRepair, type RepairReply } from "../core/repairs.js";
 import { releaseLock, setFeatureFlag, takeLock } from "../core/small-commands.js";
@@ -56,6 +58,11 @@ export class OwnCalls {
 
   setFeatureFlag(flag: WireFlag): Promise<WireFlag> {
     return this.#active.journal.submit(setFeatureFlag({ name: flag.name, enabled: flag.enabled }));
+  }
+
+  /** A copy of every record at one commit. @throws BbsError ResourceExhausted while another is taken */
+  backup(): AsyncIterable<BackupResponse> {
+    return backup(this.#active);
   }
 
   // --- Locket

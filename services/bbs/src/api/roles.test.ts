@@ -1,5 +1,6 @@
 // The whole square: every role with every call, and every name a request may carry.
 import { LocketService } from "@muster/proto/models/locket";
+import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
@@ -8,6 +9,7 @@ import { WatchServiceService } from "@muster/proto/muster/v1/watch";
 import { isBbsError } from "@muster/shared/errors";
 import type { Peer } from "@muster/shared/tls";
 import { describe, expect, it } from "vitest";
+import { streamRoutes } from "./http/streams.js";
 import { authorize, authorizeRequest, type CallName, callRules } from "./roles.js";
 
 const peers: Readonly<Record<Peer["role"], Peer>> = {
@@ -68,6 +70,7 @@ const allowed: Readonly<Record<CallName, readonly string[]>> = {
   ListFeatureFlags: owners,
   SetFeatureFlag: ["operator"],
   Lock: ["auctioneer", "converger"],
+  Backup: ["operator"],
   Release: ["auctioneer", "converger"],
   Fetch: ["operator", "auctioneer", "converger"],
   FetchAll: ["operator"],
@@ -94,9 +97,11 @@ describe("the table of roles", () => {
       RepairServiceService,
       FeatureFlagServiceService,
       LocketService,
+      BackupServiceService,
     ];
     const served = services.flatMap((service) => Object.values(service).map(({ path }) => path.split("/").at(-1)));
-    expect([...calls].sort()).toEqual(served.sort());
+    const streams = [...streamRoutes.values()].map(({ call }) => call);
+    expect([...calls].sort()).toEqual([...served, ...new Set(streams)].sort());
   });
 
   it.each(calls.flatMap((call) => Object.keys(peers).map((role) => ({ call, role: role as Peer["role"] }))))(

@@ -116,6 +116,8 @@ export const callRules = {
   SetFeatureFlag: open("operator"),
 
   Lock: ofOwnLock,
+  // All there is, secrets too, though sealed.
+  Backup: open("operator"),
   Release: ofOwnLock,
   Fetch: open("operator", "auctioneer", "converger"),
   FetchAll: open("operator"),

@@ -23,7 +23,13 @@ export interface Sealer {
   open(sealed: SealedBytes): Uint8Array;
   /** Which key sealed this: what another than the active one sealed is to be sealed anew. @throws BbsError Deserialize */
   labelOf(sealed: SealedBytes): string;
+  /** Whether there is a key with this label. */
+  knows(label: string): boolean;
+  readonly activeLabel: string;
 }
+
+/** What of a sealer tells about keys; a stand-in that only seals and opens has none of it, and nothing is sealed anew. */
+export type KeyRing = Pick<Sealer, "labelOf" | "knows" | "activeLabel" | "open" | "seal">;
 
 const algorithm = "aes-256-gcm";
 /** Diego's number for this layout; Diego writes it as text before base64, we keep bytes. */
@@ -61,9 +67,14 @@ export function createSealer({ keys, activeLabel }: SealerOptions): Sealer {
       if (key === undefined) throw noSuchKey(parts.label);
       return decrypt(key, parts);
     },
-    labelOf: (sealed) => split(sealed).label,
+    labelOf,
+    knows: (known) => keyOf.has(known),
+    activeLabel,
   };
 }
+
+/** Which key sealed this. @throws BbsError Deserialize for what nobody sealed. */
+export const labelOf = (sealed: SealedBytes): string => split(sealed).label;
 
 interface Parts {
   readonly label: string;
