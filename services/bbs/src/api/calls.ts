@@ -1,6 +1,6 @@
 // Diego's calls over the active BBS: validate, decide, answer. gRPC (and Diego's HTTP API) are thin doors to these.
 
-import type { ActualLRP as WireActualLRP } from "@muster/proto/models/actual_lrp";
+import type { ActualLRPGroup, ActualLRP as WireActualLRP } from "@muster/proto/models/actual_lrp";
 import type * as actual from "@muster/proto/models/actual_lrp_requests";
 import type { CellsResponse } from "@muster/proto/models/cells";
 import type { DesiredLRPSchedulingInfo, DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
@@ -167,14 +167,12 @@ export class Calls {
     );
   }
 
-  actualLRPGroups(request: actual.ActualLRPGroupsRequest): Promise<actual.ActualLRPGroupsResponse["actualLrpGroups"]> {
+  actualLRPGroups(request: actual.ActualLRPGroupsRequest): Promise<Iterable<ActualLRPGroup>> {
     const filter = { ...request, processGuid: "" };
     return this.#active.journal.read((state) => resolveGroups(pickRows(state, filter).filter((row) => matches(row, filter))));
   }
 
-  async actualLRPGroupsByProcessGuid(
-    request: actual.ActualLRPGroupsByProcessGuidRequest,
-  ): Promise<actual.ActualLRPGroupsResponse["actualLrpGroups"]> {
+  async actualLRPGroupsByProcessGuid(request: actual.ActualLRPGroupsByProcessGuidRequest): Promise<Iterable<ActualLRPGroup>> {
     validation.validateActualLRPGroupsByProcessGuid(request);
     return this.#active.journal.read((state) =>
       resolveGroups([...state.tables.rowsOfProcess(asProcessGuid(request.processGuid))]),
@@ -189,7 +187,7 @@ export class Calls {
       const rows = [...state.tables.rowsOfProcess(asProcessGuid(request.processGuid))].filter(
         (row) => row.index === request.index,
       );
-      const [actualLrpGroup] = resolveGroups(rows);
+      const [actualLrpGroup] = [...resolveGroups(rows)];
       if (actualLrpGroup === undefined) throw new BbsError("ResourceNotFound");
       return { error: undefined, actualLrpGroup };
     });

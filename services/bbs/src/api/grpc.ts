@@ -1,7 +1,6 @@
 // The gRPC door: every rpc of the BBS bound to its call, with the caller's role checked first.
 import type { Server, ServerDuplexStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { LocketService } from "@muster/proto/models/locket";
-import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
@@ -155,11 +154,8 @@ function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceI
     options,
     {},
     {
-      Watch: (request: WatchRequest, info) => watch(active, request, info.signal, (error) => info.cut(error)),
+      Watch: (request: WatchRequest, info) => watch(active, request, info.signal),
     },
-const backupService = (own: OwnCalls, options: ServeOptions): UntypedServiceImplementation =>
-  implement(BackupServiceService, options, {}, { Backup: () => own.backup() });
-
   );
 }
 
@@ -213,4 +209,3 @@ export function registerServices(server: Server, active: ActiveBbs, options: Ser
   server.addService(WatchServiceService, watchService(active, options));
   server.addService(ReportServiceService, { report: reportHandler(active) });
 }
-  server.addService(BackupServiceService, backupService(own, options));

@@ -1,285 +1,167 @@
-// Diego's HTTP API: raw protobuf bodies over mutual TLS, errors in-band. A thin door to the same calls that gRPC serves.
-// Routes and rules: bbs-wire.md A.1-A.3. Evacuation, tasks, event streams and the deprecated reads are not served yet: 404.
-
+// Diego's HTTP API: raw protobuf bodies over mutual TLS, errors in-band, event streams (bbs-wire.md part A). A thin door to the same
+// calls that gRPC serves. Nothing that a client does ends the process.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { ActualLRP } from "@muster/proto/models/actual_lrp";
-import * as actual from "@muster/proto/models/actual_lrp_requests";
-import { CellsResponse } from "@muster/proto/models/cells";
-import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
-import * as desired from "@muster/proto/models/desired_lrp_requests";
-import { DomainsResponse, UpsertDomainRequest, UpsertDomainResponse } from "@muster/proto/models/domain";
 import type { Error as WireError } from "@muster/proto/models/error";
-import { PingResponse } from "@muster/proto/models/ping";
+import { systemClock } from "@muster/shared/clock";
 import { BbsError, diegoTypeOf } from "@muster/shared/errors";
 import { type BoundServer, bindServer } from "@muster/shared/metrics";
 import type { ServeOptions } from "@muster/shared/rpc";
 import { type Peer, peerOfCommonName, type TlsMaterial } from "@muster/shared/tls";
-import type { CallContext, Calls } from "./calls.js";
-import { authorizeRequest, type CallName } from "./roles.js";
+import type { Calls } from "./calls.js";
+import { readBody } from "./http/body.js";
+import { type Listing, type MeasuredListing, measure, writeListing } from "./http/lists.js";
+import { type Route, routesOf } from "./http/routes.js";
+import { EventStreams, streamRoutes } from "./http/streams.js";
 
-interface Codec<Message> {
-  decode(bytes: Uint8Array): Message;
-  encode(message: Message): { finish(): Uint8Array };
-}
+const protobuf = "application/x-protobuf";
+/** Storage columns of names are this long; a longer trace id is cut. */
+const maxTraceIdLength = 255;
 
-/** Every response of Diego's has its error in field 1, but for ping, which has none. */
-interface HasError {
-  error: WireError | undefined;
-}
-
-interface Route {
-  readonly call: CallName;
-  readonly handle: (body: Uint8Array, context: CallContext) => Promise<Uint8Array>;
-  readonly refuse: (error: WireError) => Uint8Array;
-}
-
-const bodyType = "application/x-protobuf";
-/** The largest request that can be stored is 1.4 MiB; this leaves room for what is refused with a reason. */
-const maxBodyBytes = 4 * 1024 * 1024;
-
-/** Binds one route. An undecodable body (depth included) is InvalidRequest. */
-function route<Request, Response extends HasError>(
-  call: CallName,
-  request: Codec<Request> | undefined,
-  response: Codec<Response>,
-  empty: Response,
-  handle: (request: Request, context: CallContext) => Promise<Response>,
-): Route {
-  const decode = (body: Uint8Array): Request => {
-    try {
-      return request === undefined ? (undefined as Request) : request.decode(body);
-    } catch (cause) {
-      throw new BbsError("InvalidRequest", undefined, {}, cause);
-    }
-  };
-  return {
-    call,
-    handle: async (body, context) => {
-      const message = decode(body);
-      authorizeRequest(context.peer, call, message);
-      return response.encode(await handle(message, context)).finish();
-    },
-    refuse: (error) => response.encode({ ...empty, error }).finish(),
-  };
-}
-
-function routesOf(calls: Calls): ReadonlyMap<string, Route> {
-  const lifecycle = actual.ActualLRPLifecycleResponse;
-  const desiredLifecycle = desired.DesiredLRPLifecycleResponse;
-  const none = { error: undefined };
-  const pingRoute: Route = {
-    call: "Ping",
-    handle: async () => PingResponse.encode(await calls.ping()).finish(),
-    refuse: () => PingResponse.encode({ available: false }).finish(),
-  };
-  const rows = async (list: Promise<Iterable<ActualLRP>>) => ({ ...none, actualLrps: [...(await list)] });
-  const groups = async (list: Promise<actual.ActualLRPGroupsResponse["actualLrpGroups"]>) => ({
-    ...none,
-    actualLrpGroups: await list,
-  });
-  const desires = async (list: Promise<Iterable<DesiredLRP>>) => ({ ...none, desiredLrps: [...(await list)] });
-  const noRows = { ...none, actualLrps: [] };
-  const noGroups = { ...none, actualLrpGroups: [] };
-  const noDesires = { ...none, desiredLrps: [] };
-  const start = route("StartActualLRP", actual.StartActualLRPRequest, lifecycle, none, (request) =>
-    calls.startActualLRP(request),
-  );
-  return new Map<string, Route>([
-    ["/v1/ping", pingRoute],
-    ["/v1/domains/list", route("Domains", undefined, DomainsResponse, { ...none, domains: [] }, () => calls.domains())],
-    ["/v1/domains/upsert", route("UpsertDomain", UpsertDomainRequest, UpsertDomainResponse, none, (r) => calls.upsertDomain(r))],
-    ["/v1/cells/list.r1", route("Cells", undefined, CellsResponse, { ...none, cells: [] }, () => calls.cells())],
-    [
-      "/v1/actual_lrps/list",
-      route("ActualLRPs", actual.ActualLRPsRequest, actual.ActualLRPsResponse, noRows, (r) => rows(calls.actualLRPs(r))),
-    ],
-    [
-      "/v1/actual_lrps/list_by_process_guids",
-      route(
-        "ActualLRPsByProcessGuids",
-        actual.ActualLRPsByProcessGuidsRequest,
-        actual.ActualLRPsByProcessGuidsResponse,
-        noRows,
-        (r) => rows(calls.actualLRPsByProcessGuids(r)),
-      ),
-    ],
-    [
-      "/v1/actual_lrp_groups/list",
-      route("ActualLRPGroups", actual.ActualLRPGroupsRequest, actual.ActualLRPGroupsResponse, noGroups, (r) =>
-        groups(calls.actualLRPGroups(r)),
-      ),
-    ],
-    [
-      "/v1/actual_lrp_groups/list_by_process_guid",
-      route(
-        "ActualLRPGroupsByProcessGuid",
-        actual.ActualLRPGroupsByProcessGuidRequest,
-        actual.ActualLRPGroupsResponse,
-        noGroups,
-        (r) => groups(calls.actualLRPGroupsByProcessGuid(r)),
-      ),
-    ],
-    [
-      "/v1/actual_lrp_groups/get_by_process_guid_and_index",
-      route(
-        "ActualLRPGroupByProcessGuidAndIndex",
-        actual.ActualLRPGroupByProcessGuidAndIndexRequest,
-        actual.ActualLRPGroupResponse,
-        { ...none, actualLrpGroup: undefined },
-        (r) => calls.actualLRPGroupByProcessGuidAndIndex(r),
-      ),
-    ],
-    [
-      "/v1/actual_lrps/claim",
-      route("ClaimActualLRP", actual.ClaimActualLRPRequest, lifecycle, none, (r) => calls.claimActualLRP(r)),
-    ],
-    ["/v1/actual_lrps/start.r1", start],
-    [
-      "/v1/actual_lrps/start",
-      route("StartActualLRP", actual.StartActualLRPRequest, lifecycle, none, (r) =>
-        calls.startActualLRP({ ...r, actualLrpInternalRoutes: [], metricTags: {} }),
-      ),
-    ],
-    [
-      "/v1/actual_lrps/crash",
-      route("CrashActualLRP", actual.CrashActualLRPRequest, lifecycle, none, (r) => calls.crashActualLRP(r)),
-    ],
-    [
-      "/v1/actual_lrps/fail",
-      route("FailActualLRP", actual.FailActualLRPRequest, lifecycle, none, (r, c) => calls.failActualLRP(r, c)),
-    ],
-    [
-      "/v1/actual_lrps/remove",
-      route("RemoveActualLRP", actual.RemoveActualLRPRequest, lifecycle, none, (r) => calls.removeActualLRP(r)),
-    ],
-    [
-      "/v1/actual_lrps/retire",
-      route("RetireActualLRP", actual.RetireActualLRPRequest, lifecycle, none, (r) => calls.retireActualLRP(r)),
-    ],
-    [
-      "/v1/desired_lrps/list.r3",
-      route("DesiredLRPs", desired.DesiredLRPsRequest, desired.DesiredLRPsResponse, noDesires, (r) =>
-        desires(calls.desiredLRPs(r)),
-      ),
-    ],
-    [
-      "/v1/desired_lrps/get_by_process_guid.r3",
-      route(
-        "DesiredLRPByProcessGuid",
-        desired.DesiredLRPByProcessGuidRequest,
-        desired.DesiredLRPResponse,
-        { ...none, desiredLrp: undefined },
-        (r, c) => calls.desiredLRPByProcessGuid(r, c),
-      ),
-    ],
-    [
-      "/v1/desired_lrp_scheduling_infos/list",
-      route(
-        "DesiredLRPSchedulingInfos",
-        desired.DesiredLRPsRequest,
-        desired.DesiredLRPSchedulingInfosResponse,
-        { ...none, desiredLrpSchedulingInfos: [] },
-        async (r) => ({ ...none, desiredLrpSchedulingInfos: [...(await calls.desiredLRPSchedulingInfos(r))] }),
-      ),
-    ],
-    [
-      "/v1/desired_lrp_scheduling_infos/get_by_process_guid",
-      route(
-        "DesiredLRPSchedulingInfoByProcessGuid",
-        desired.DesiredLRPByProcessGuidRequest,
-        desired.DesiredLRPSchedulingInfoByProcessGuidResponse,
-        { ...none, desiredLrpSchedulingInfo: undefined },
-        (r) => calls.desiredLRPSchedulingInfoByProcessGuid(r),
-      ),
-    ],
-    [
-      "/v1/desired_lrp_routing_infos/list",
-      route("DesiredLRPRoutingInfos", desired.DesiredLRPsRequest, desired.DesiredLRPsResponse, noDesires, (r) =>
-        desires(calls.desiredLRPRoutingInfos(r)),
-      ),
-    ],
-    [
-      "/v1/desired_lrp/desire.r2",
-      route("DesireDesiredLRP", desired.DesireLRPRequest, desiredLifecycle, none, (r) => calls.desireLRP(r)),
-    ],
-    [
-      "/v1/desired_lrp/update",
-      route("UpdateDesiredLRP", desired.UpdateDesiredLRPRequest, desiredLifecycle, none, (r) => calls.updateDesiredLRP(r)),
-    ],
-    [
-      "/v1/desired_lrp/remove",
-      route("RemoveDesiredLRP", desired.RemoveDesiredLRPRequest, desiredLifecycle, none, (r) => calls.removeDesiredLRP(r)),
-    ],
-  ]);
-}
+const limits = {
+  /** Headers, and then the whole request, must be here after so long. */
+  headersMs: 5_000,
+  requestMs: 30_000,
+  handshakeMs: 10_000,
+  /** How often those three are looked at. */
+  checkMs: 2_000,
+  /** Longer than Go's clients keep an idle connection (90 s), so that theirs is the side that closes it. */
+  keepAliveMs: 120_000,
+  /** A client that takes nothing of its answer for so long is cut. Event streams are exempt. */
+  silenceMs: 60_000,
+  headerBytes: 16 * 1024,
+  connections: 10_000,
+  /** At the end, what is under way has so long. */
+  closeMs: 1_000,
+};
 
 const inBand = (error: unknown): WireError => {
   const known = error instanceof BbsError ? error : new BbsError("UnknownError");
   return { type: diegoTypeOf(known.code), message: known.message };
 };
 
-/** Reads a bounded body. @throws BbsError */
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.byteLength;
-    if (bytes > maxBodyBytes) throw new BbsError("InvalidRequest", `the request is larger than ${maxBodyBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
+/** Whose certificate a connection showed; reading it takes too long to do it for every request. */
+const peers = new WeakMap<Socket, Peer>();
 
 /** @throws BbsError PermissionDenied for a certificate without a role. */
-function peerOf(request: IncomingMessage): Peer {
-  const commonName = (request.socket as TLSSocket).getPeerCertificate().subject?.CN;
+function peerOf({ socket }: IncomingMessage): Peer {
+  const known = peers.get(socket);
+  if (known !== undefined) return known;
+  const commonName = (socket as TLSSocket).getPeerCertificate().subject?.CN;
   const peer = peerOfCommonName(Array.isArray(commonName) ? commonName[0] : commonName);
   if (peer === undefined) throw new BbsError("PermissionDenied", "the certificate names no role of Muster");
+  peers.set(socket, peer);
   return peer;
 }
 
-async function answer(found: Route, request: IncomingMessage, options: ServeOptions): Promise<Uint8Array> {
-  const startedMs = options.elapsedMs();
-  const finish = (code: string): void => options.observe?.(found.call, code, options.elapsedMs() - startedMs);
-  try {
-    const traceId = request.headers["x-vcap-request-id"];
-    const body = await readBody(request);
-    const reply = await found.handle(body, { peer: peerOf(request), traceId: typeof traceId === "string" ? traceId : "" });
-    finish("ok");
-    return reply;
-  } catch (error) {
-    const known = error instanceof BbsError;
-    // A client that went away in the middle of its request is no fault of ours.
-    if (!known && !request.destroyed) options.log.error({ err: error, step: found.call }, "call failed unexpectedly");
-    finish(known ? error.code : "UnknownError");
-    return found.refuse(inBand(error));
+class HttpApi {
+  readonly #calls: Calls;
+  readonly #serve: ServeOptions;
+  readonly #routes: ReadonlyMap<string, Route>;
+  readonly #streams: EventStreams;
+
+  constructor(calls: Calls, serve: ServeOptions) {
+    this.#calls = calls;
+    this.#serve = serve;
+    this.#routes = routesOf(calls);
+    this.#streams = new EventStreams(calls.events, serve);
+  }
+
+  /** Answers any request. Never throws: what goes wrong here is logged, and the connection is cut. */
+  take(request: IncomingMessage, response: ServerResponse): void {
+    // A client that goes away is told by `close`; its error must not end the process.
+    request.on("error", () => undefined);
+    response.on("error", () => undefined);
+    this.#answer(request, response).catch((err: unknown) => {
+      this.#serve.log.error({ err }, "http request failed unexpectedly");
+      response.destroy();
+    });
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // The term is over: as if this process were gone already, so that Diego's clients try again, elsewhere.
+    if (this.#calls.events.closed) {
+      request.socket.destroy();
+      return;
+    }
+    const [path = ""] = (request.url ?? "").split("?", 1);
+    const stream = streamRoutes.get(path);
+    const route = this.#routes.get(path);
+    const method = stream === undefined ? "POST" : stream.method;
+    if (stream === undefined && route === undefined) response.writeHead(404, { "content-length": 0 }).end();
+    else if (request.method !== method) response.writeHead(405, { "content-length": 0, allow: method }).end();
+    else if (stream !== undefined) await this.#streams.answer(stream, request, response, () => peerOf(request));
+    else if (route !== undefined) await this.#call(route, request, response);
+  }
+
+  async #call(route: Route, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { elapsedMs, log, observe } = this.#serve;
+    const startedMs = elapsedMs();
+    const finish = (code: string): void => observe?.(route.call, code, elapsedMs() - startedMs);
+    let reply: Uint8Array | MeasuredListing;
+    try {
+      const body = await readBody(request);
+      reply = await ready(await route.handle(body, { peer: peerOf(request), traceId: traceIdOf(request) }), elapsedMs);
+      finish("ok");
+    } catch (error) {
+      const known = error instanceof BbsError;
+      if (!known) log.error({ err: error, step: route.call }, "call failed unexpectedly");
+      finish(known ? error.code : "UnknownError");
+      reply = route.refuse(inBand(error));
+    }
+    if (response.destroyed) return;
+    const length = reply instanceof Uint8Array ? reply.byteLength : reply.bytes;
+    response.writeHead(200, { "content-type": protobuf, "content-length": length });
+    if (reply instanceof Uint8Array) response.end(reply);
+    else await writeListing(response, reply, elapsedMs);
   }
 }
 
-function respond(response: ServerResponse, body: Uint8Array): void {
-  response.writeHead(200, { "content-type": bodyType, "content-length": body.byteLength }).end(body);
+const ready = async (reply: Uint8Array | Listing, elapsedMs: () => number): Promise<Uint8Array | MeasuredListing> =>
+  reply instanceof Uint8Array ? reply : measure(reply, elapsedMs);
+
+function traceIdOf({ headers }: IncomingMessage): string {
+  const traceId = headers["x-vcap-request-id"];
+  return typeof traceId === "string" ? traceId.slice(0, maxTraceIdLength) : "";
 }
 
 /** Serves Diego's HTTP API at `host:port` over mutual TLS. @throws when it cannot be bound. */
-export function serveHttp(address: string, tls: TlsMaterial, calls: Calls, serve: ServeOptions): Promise<BoundServer> {
-  const routes = routesOf(calls);
-  const options = { ...tls, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.2" as const };
-  const server: Server = createServer(options, (request, response) => {
-    const found = routes.get(request.url ?? "");
-    if (found === undefined) {
-      response.writeHead(404).end();
-      return;
-    }
-    if (request.method !== "POST") {
-      response.writeHead(405).end();
-      return;
-    }
-    void answer(found, request, serve).then((body) => respond(response, body));
+export async function serveHttp(address: string, tls: TlsMaterial, calls: Calls, serve: ServeOptions): Promise<BoundServer> {
+  const api = new HttpApi(calls, serve);
+  const options = {
+    ...tls,
+    requestCert: true,
+    rejectUnauthorized: true,
+    minVersion: "TLSv1.2" as const,
+    handshakeTimeout: limits.handshakeMs,
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    connectionsCheckingInterval: limits.checkMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    maxHeaderSize: limits.headerBytes,
+    noDelay: true,
+    // Half-open connections are found by the kernel.
+    keepAlive: true,
+    keepAliveInitialDelay: 10_000,
+  };
+  const server: Server = createServer(options, (request, response) => api.take(request, response));
+  server.timeout = limits.silenceMs;
+  server.maxConnections = limits.connections;
+  const bound = await bindServer(server, address);
+  // Accepting may fail for want of file descriptors; those that are open go on.
+  server.on("error", (err) => serve.log.warn({ err }, "http server cannot accept"));
+  return { port: bound.port, close: () => closeServer(server) };
+}
+
+/** Takes nobody new; answers and ends of streams that are under way have a moment, then everything is cut. */
+async function closeServer(server: Server): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const cancel = systemClock.after(limits.closeMs, () => server.closeAllConnections());
+    server.close(() => {
+      cancel();
+      resolve();
+    });
   });
-  server.headersTimeout = 5_000;
-  server.requestTimeout = 30_000;
-  server.maxConnections = 10_000;
-  return bindServer(server, address);
 }

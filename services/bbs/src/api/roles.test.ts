@@ -1,6 +1,5 @@
 // The whole square: every role with every call, and every name a request may carry.
 import { LocketService } from "@muster/proto/models/locket";
-import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
@@ -63,6 +62,9 @@ const allowed: Readonly<Record<CallName, readonly string[]>> = {
   ResolvingTask: owners,
   DeleteTask: owners,
   Cells: [...owners, "auctioneer"],
+  LRPGroupEvents: owners,
+  LRPInstanceEvents: owners,
+  TaskEvents: owners,
   Watch: [...owners, "auctioneer", "converger", "cell"],
   Report: ["cell"],
   Repair: ["operator", "converger"],
@@ -70,7 +72,6 @@ const allowed: Readonly<Record<CallName, readonly string[]>> = {
   ListFeatureFlags: owners,
   SetFeatureFlag: ["operator"],
   Lock: ["auctioneer", "converger"],
-  Backup: ["operator"],
   Release: ["auctioneer", "converger"],
   Fetch: ["operator", "auctioneer", "converger"],
   FetchAll: ["operator"],
@@ -97,7 +98,6 @@ describe("the table of roles", () => {
       RepairServiceService,
       FeatureFlagServiceService,
       LocketService,
-      BackupServiceService,
     ];
     const served = services.flatMap((service) => Object.values(service).map(({ path }) => path.split("/").at(-1)));
     const streams = [...streamRoutes.values()].map(({ call }) => call);

@@ -97,6 +97,11 @@ export const callRules = {
 
   Cells: open("operator", "controller", "auctioneer"),
 
+  // Diego's event streams, over HTTP alone. They show what the lists show, without its secrets.
+  LRPGroupEvents: owners,
+  LRPInstanceEvents: owners,
+  TaskEvents: owners,
+
   Watch: {
     any: ["operator", "controller", "auctioneer", "converger"],
     own: ["cell"],
@@ -116,8 +121,6 @@ export const callRules = {
   SetFeatureFlag: open("operator"),
 
   Lock: ofOwnLock,
-  // All there is, secrets too, though sealed.
-  Backup: open("operator"),
   Release: ofOwnLock,
   Fetch: open("operator", "auctioneer", "converger"),
   FetchAll: open("operator"),

@@ -4,10 +4,16 @@ import { BbsError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
 import type { Change, SealedBytes, Tables } from "@muster/shared/model";
 import { concernsCell, type DerivedEvent, deriveEvents } from "./derive.js";
-import { type EventMessage, eventMessage, type Showing } from "./message.js";
+import { eventMessage, type Showing } from "./message.js";
 import { type CommandHints, type CommandNote, takeNote } from "./note.js";
 
 export type HubName = DerivedEvent["hub"];
+
+/** An event as it leaves: its name, and its message in base64. */
+export interface EventText {
+  readonly name: string;
+  readonly data: string;
+}
 
 /** So many events of one hub may wait in a subscription; one more and it is slow. Diego's number. */
 export const bufferedEvents = 1_024;
@@ -20,7 +26,7 @@ export class HubEvent {
   /** Roughly what it holds in memory, its message included. */
   readonly weight: number;
   readonly #log: Log;
-  readonly #messages = new Map<Showing, EventMessage | undefined>();
+  readonly #messages = new Map<Showing, EventText | undefined>();
 
   constructor(derived: DerivedEvent, log: Log) {
     this.derived = derived;
@@ -29,16 +35,17 @@ export class HubEvent {
   }
 
   /** `undefined` for one that cannot be shown: its definition cannot be opened. */
-  message(showing: Showing): EventMessage | undefined {
+  message(showing: Showing): EventText | undefined {
     if (this.#messages.has(showing)) return this.#messages.get(showing);
     const message = this.#made(showing);
     this.#messages.set(showing, message);
     return message;
   }
 
-  #made(showing: Showing): EventMessage | undefined {
+  #made(showing: Showing): EventText | undefined {
     try {
-      return eventMessage(this.derived, showing);
+      const { name, bytes } = eventMessage(this.derived, showing);
+      return { name, data: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64") };
     } catch (err) {
       this.#log.error({ err, step: this.derived.hub }, "event cannot be shown, left out");
       return undefined;
