@@ -1,6 +1,7 @@
 // The gRPC door: every rpc of the BBS bound to its call, with the caller's role checked first.
 import type { Server, ServerDuplexStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { LocketService } from "@muster/proto/models/locket";
+import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
@@ -8,7 +9,15 @@ import { type ReportRequest, type ReportResponse, ReportServiceService } from "@
 import { type WatchRequest, WatchServiceService } from "@muster/proto/muster/v1/watch";
 import { BbsError } from "@muster/shared/errors";
 import { asCellId } from "@muster/shared/model";
-import { type CallInfo, peerOfCall, type ServeOptions, streamHandler, toServiceError, unaryHandler } from "@muster/shared/rpc";
+import {
+  type CallInfo,
+  peerOfCall,
+  type ServeOptions,
+  streamHandler,
+  toServiceError,
+  Undecodable,
+  unaryHandler,
+} from "@muster/shared/rpc";
 import type { Peer } from "@muster/shared/tls";
 import type { ActiveBbs } from "../active/active-bbs.js";
 import { watch } from "../feed/watch.js";
@@ -148,6 +157,9 @@ function repairService(own: OwnCalls, options: ServeOptions): UntypedServiceImpl
   });
 }
 
+const backupService = (own: OwnCalls, options: ServeOptions): UntypedServiceImplementation =>
+  implement(BackupServiceService, options, {}, { Backup: () => own.backup() });
+
 function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceImplementation {
   return implement(
     WatchServiceService,
@@ -186,6 +198,10 @@ function reportHandler(active: ActiveBbs) {
       (end) => finish(end.error),
     );
     call.on("data", (request: ReportRequest) => {
+      if (request instanceof Undecodable) {
+        session.cut("the rep sent what cannot be decoded", request.error);
+        return;
+      }
       const taken = session.receive(request);
       if (session.full) {
         call.pause();
@@ -206,6 +222,7 @@ export function registerServices(server: Server, active: ActiveBbs, options: Ser
   server.addService(LocketService, locketService(own, options));
   server.addService(FeatureFlagServiceService, flagService(own, options));
   server.addService(RepairServiceService, repairService(own, options));
+  server.addService(BackupServiceService, backupService(own, options));
   server.addService(WatchServiceService, watchService(active, options));
   server.addService(ReportServiceService, { report: reportHandler(active) });
 }

@@ -1,5 +1,6 @@
 // The whole square: every role with every call, and every name a request may carry.
 import { LocketService } from "@muster/proto/models/locket";
+import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
@@ -69,6 +70,7 @@ const allowed: Readonly<Record<CallName, readonly string[]>> = {
   Report: ["cell"],
   Repair: ["operator", "converger"],
   ForgetCell: ["operator"],
+  Backup: ["operator"],
   ListFeatureFlags: owners,
   SetFeatureFlag: ["operator"],
   Lock: ["auctioneer", "converger"],
@@ -95,6 +97,7 @@ describe("the table of roles", () => {
       BBSServiceService,
       WatchServiceService,
       ReportServiceService,
+      BackupServiceService,
       RepairServiceService,
       FeatureFlagServiceService,
       LocketService,

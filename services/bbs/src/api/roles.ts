@@ -116,6 +116,8 @@ export const callRules = {
   // A repair is judged again by the core: one more asker (`muster converge`) can do no harm.
   Repair: open("converger", "operator"),
   ForgetCell: open("operator"),
+  // All there is, secrets too, though sealed.
+  Backup: open("operator"),
 
   ListFeatureFlags: owners,
   SetFeatureFlag: open("operator"),
