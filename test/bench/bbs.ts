@@ -230,7 +230,7 @@ interface InProcessFigures {
 }
 
 /** Submits to a journal on LMDB with 2,000 commands outstanding; no gRPC, sealing included. */
-async function benchInProcess(calls: number): Promise<InProcessFigures> {
+export async function benchInProcess(calls: number): Promise<InProcessFigures> {
   tell("core and journal in process");
   await using home = await lmdbHome();
   await using store = await home.open();

@@ -5,7 +5,7 @@ import type { Change, RecordKind, Write } from "@muster/shared/model";
 import type { StoreWrite } from "@muster/store";
 import type { CommandNote } from "../events/note.js";
 
-/** Bounds of one store commit: one below etcd's default of 128 operations, since the head takes one. */
+/** Bounds of one store commit: writes are what the driver takes, bytes these; every driver takes so many writes. */
 export const maxBatchWrites = 127;
 export const maxBatchBytes = 1024 * 1024;
 /** A single command may be this large, alone in its batch; etcd's default request limit is 1.5 MiB. */
@@ -52,12 +52,18 @@ export class Batch {
   readonly waiters: Waiter[] = [];
   bytes = 0;
   sealed = false;
+  readonly #maxWrites: number;
+
+  /** `maxWrites`: what one commit of the driver may hold. */
+  constructor(maxWrites: number) {
+    this.#maxWrites = maxWrites;
+  }
 
   /** Whether a command of this size may join. */
   hasRoom(writes: number, bytes: number): boolean {
     if (this.sealed) return false;
     if (this.writes.size === 0) return true;
-    return this.writes.size + writes <= maxBatchWrites && this.bytes + bytes <= maxBatchBytes;
+    return this.writes.size + writes <= this.#maxWrites && this.bytes + bytes <= maxBatchBytes;
   }
 
   add(change: Change, encoded: EncodedWrite): void {

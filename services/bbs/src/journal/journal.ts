@@ -257,7 +257,7 @@ export class Journal {
   #batchFor(writes: number, bytes: number): Batch {
     const last = this.#queue.at(-1);
     if (last?.hasRoom(writes, bytes)) return last;
-    const batch = new Batch();
+    const batch = new Batch(this.#options.store.maxBatchWrites);
     this.#queue.push(batch);
     return batch;
   }
@@ -460,7 +460,7 @@ export class Journal {
   async probe(): Promise<boolean> {
     if (this.#closed !== undefined || this.#readOnly === undefined || this.#reloading || this.#pumping) return false;
     this.#pumping = true;
-    const probed = new Batch();
+    const probed = new Batch(this.#options.store.maxBatchWrites);
     let refused: BbsError | undefined;
     probed.waiters.push((error) => {
       refused = error;
