@@ -78,6 +78,8 @@ export interface CallInfo {
   metadata(key: string): string | undefined;
   /** Aborts when the caller went away. */
   readonly signal: AbortSignal;
+  /** Ends a stream with this error, also while its caller takes nothing. */
+  cut(error: BbsError): void;
 }
 
 /** Called once for every finished call. */
@@ -94,6 +96,9 @@ class Info implements CallInfo {
   readonly peer: Peer;
   readonly #call: AnyCall;
   #aborted: AbortController | undefined;
+  /** Why the stream was cut, and whoever waits to hear of it. */
+  cutBy: BbsError | undefined;
+  whenCut: () => void = () => undefined;
 
   constructor(call: AnyCall) {
     this.peer = peerOfCall(call);
@@ -107,6 +112,11 @@ class Info implements CallInfo {
   metadata(key: string): string | undefined {
     const value = this.#call.metadata.get(key)[0];
     return typeof value === "string" ? value : undefined;
+  }
+
+  cut(error: BbsError): void {
+    this.cutBy ??= error;
+    this.whenCut();
   }
 
   get signal(): AbortSignal {
@@ -156,7 +166,10 @@ export function unaryHandler<Request, Response>(
   };
 }
 
-/** Makes a server-streaming handler of an async generator; waits when the client reads slowly. */
+/** Messages of one stream on their way to the line, not yet taken by it; the next one is asked for when there are fewer. */
+const maxOnTheWay = 16;
+
+/** Makes a server-streaming handler of an async generator, which waits while the client reads slowly. */
 export function streamHandler<Request, Response>(
   name: string,
   options: ServeOptions,
@@ -166,9 +179,23 @@ export function streamHandler<Request, Response>(
     const startedMs = options.elapsedMs();
     const run = async (): Promise<void> => {
       const info = new Info(call as AnyCall);
+      let onTheWay = 0;
+      let wake: () => void = () => undefined;
+      const taken = (): void => {
+        onTheWay -= 1;
+        wake();
+      };
+      info.whenCut = () => wake();
+      info.signal.addEventListener("abort", () => wake(), { once: true });
       for await (const message of handle(decoded(call.request), info)) {
         if (info.signal.aborted) return;
-        if (!call.write(message)) await drained(call as ServerWritableStream<unknown, unknown>, info.signal);
+        onTheWay += 1;
+        call.write(message, taken);
+        while (onTheWay >= maxOnTheWay && !info.signal.aborted && info.cutBy === undefined)
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        if (info.cutBy !== undefined) throw info.cutBy;
       }
     };
     run().then(
@@ -182,23 +209,6 @@ export function streamHandler<Request, Response>(
       },
     );
   };
-}
-
-/** Resolves when the stream takes more, or its caller is gone. */
-export function drained(
-  call: Pick<ServerWritableStream<unknown, unknown>, "once" | "removeListener">,
-  signal: AbortSignal,
-): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      call.removeListener("drain", done);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    call.once("drain", done);
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
-  });
 }
 
 export interface GrpcServer {

@@ -166,7 +166,7 @@ function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceI
     options,
     {},
     {
-      Watch: (request: WatchRequest, info) => watch(active, request, info.signal),
+      Watch: (request: WatchRequest, info) => watch(active, request, info.signal, (error) => info.cut(error)),
     },
   );
 }

@@ -116,6 +116,7 @@ describe("the table of roles", () => {
 });
 
 const instance = (cellId: string) => ({ actualLrpInstanceKey: { cellId, instanceGuid: "i" } });
+const watching = (cellId: string, kinds: number[]) => ({ cellId, kinds });
 const hello = (cellId: string) => ({ message: { $case: "hello", value: { presence: { cellId } } } });
 
 describe("a cell acts in its own name only", () => {
@@ -143,7 +144,7 @@ describe("a cell acts in its own name only", () => {
       foreign: { cellId: "cell-2" },
       nameless: { cellId: "" },
     })),
-    { call: "Watch", own: { cellId: "cell-1" }, foreign: { cellId: "cell-2" }, nameless: { cellId: "" } },
+    { call: "Watch", own: watching("cell-1", [2, 3]), foreign: watching("cell-2", [2]), nameless: watching("", [2]) },
     { call: "Report", own: hello("cell-1"), foreign: hello("cell-2"), nameless: { message: { $case: "heartbeat", value: {} } } },
   ])("$call", ({ call, own, foreign, nameless }) => {
     expect(isDenied(() => authorizeRequest(peers.cell, call, own))).toBe(false);
@@ -165,6 +166,19 @@ describe("a lock is taken in its holder's name only", () => {
     expect(isDenied(() => authorizeRequest(peers.converger, call, { resource: undefined }))).toBe(true);
     expect(isDenied(() => authorizeRequest(peers.cell, call, named("cell-1")))).toBe(true);
   });
+});
+
+it.each([
+  { what: "rows and tasks", kinds: [2, 3], refused: false },
+  { what: "no kinds, which means these", kinds: [], refused: false },
+  { what: "desired LRPs", kinds: [1], refused: true },
+  { what: "rows, and cells beside them", kinds: [2, 5], refused: true },
+  { what: "flags", kinds: [6], refused: true },
+  { what: "locks", kinds: [7], refused: true },
+  { what: "a kind nobody knows", kinds: [99], refused: true },
+])("a cell that watches $what", ({ kinds, refused }) => {
+  expect(isDenied(() => authorizeRequest(peers.cell, "Watch", watching("cell-1", kinds)))).toBe(refused);
+  expect(isDenied(() => authorizeRequest(peers.operator, "Watch", watching("cell-1", kinds)))).toBe(false);
 });
 
 it("roles that may make a call for any name are not asked for one", () => {

@@ -3,7 +3,7 @@ import type { ActualLRPInstanceKey } from "@muster/proto/models/actual_lrp";
 import type { LockRequest } from "@muster/proto/models/locket";
 import type { CompleteTaskRequest, StartTaskRequest } from "@muster/proto/models/task_requests";
 import type { ReportRequest } from "@muster/proto/muster/v1/report";
-import type { WatchRequest } from "@muster/proto/muster/v1/watch";
+import { type WatchRequest, RecordKind as WireKind } from "@muster/proto/muster/v1/watch";
 import { BbsError } from "@muster/shared/errors";
 import type { Peer } from "@muster/shared/tls";
 
@@ -16,7 +16,11 @@ interface CallRule {
   readonly own: readonly PeerRole[];
   /** The name in a request that `own` is compared with. */
   readonly nameIn: (request: never) => string | undefined;
+  /** What else a request in one's own name must keep to; absent: nothing. */
+  readonly within?: (request: never) => boolean;
 }
+
+const kindsForCells: ReadonlySet<WireKind> = new Set([WireKind.RECORD_KIND_ACTUAL_LRP, WireKind.RECORD_KIND_TASK]);
 
 const nobodyNamed = (): undefined => undefined;
 
@@ -106,6 +110,8 @@ export const callRules = {
     any: ["operator", "controller", "auctioneer", "converger"],
     own: ["cell"],
     nameIn: (request: WatchRequest) => request.cellId,
+    // A cell sees what it runs, and neither others' apps nor who holds which lock. Naming no kinds asks for these.
+    within: (request: WatchRequest) => request.kinds.every((kind) => kindsForCells.has(kind)),
   },
   // The first message of the session names the cell; the session holds every later one to that name.
   Report: {
@@ -144,10 +150,11 @@ export function authorize(peer: Peer, call: CallName): void {
 /** Whether this peer may make this very request: its role, and its own name where the rule says so. @throws BbsError PermissionDenied */
 export function authorizeRequest(peer: Peer, call: CallName, request: unknown): void {
   authorize(peer, call);
-  const { any, nameIn } = ruleOf(call);
+  const { any, nameIn, within } = ruleOf(call);
   if (any.includes(peer.role)) return;
   const named = nameIn(request as never);
   if (named !== ownName(peer)) throw denied(peer, call, named);
+  if (within !== undefined && !within(request as never)) throw denied(peer, call);
 }
 
 /** The name a peer may act in. */

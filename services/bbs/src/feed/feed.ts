@@ -82,6 +82,7 @@ export class Watcher {
   #pendingBytes = 0;
   #cut: "slow" | "closed" | undefined;
   #wake: (() => void) | undefined;
+  #whenCut: (why: "slow" | "closed") => void = () => undefined;
 
   constructor(filter: WatchFilter) {
     this.filter = filter;
@@ -111,10 +112,25 @@ export class Watcher {
     this.#wake?.();
   }
 
+  /** Commits that wait to be taken. */
+  get lag(): number {
+    return this.#pending.length;
+  }
+
+  /** Calls `tell` once it is cut: whoever waits for a consumer that takes nothing would not look. */
+  whenCut(tell: (why: "slow" | "closed") => void): void {
+    this.#whenCut = tell;
+    if (this.#cut !== undefined) tell(this.#cut);
+  }
+
   /** What is pending is dropped: the consumer resumes with the last token it was given. */
   end(cut: "slow" | "closed"): void {
-    this.#cut ??= cut;
+    if (this.#cut !== undefined) return;
+    this.#cut = cut;
+    this.#pending.length = 0;
+    this.#pendingBytes = 0;
     this.#wake?.();
+    this.#whenCut(cut);
   }
 
   /** Whether everything offered was taken. */
@@ -167,6 +183,14 @@ export class Feed {
     let count = this.#everywhere.size;
     for (const set of this.#byCell.values()) count += set.size;
     return count;
+  }
+
+  /** Of the watcher furthest behind: commits it has not taken. */
+  get lag(): number {
+    let most = 0;
+    for (const watcher of this.#everywhere) most = Math.max(most, watcher.lag);
+    for (const set of this.#byCell.values()) for (const watcher of set) most = Math.max(most, watcher.lag);
+    return most;
   }
 
   publish(batch: CommittedBatch): void {

@@ -7,35 +7,55 @@ import { asCellId, type RecordKind, rowKeyOf } from "@muster/shared/model";
 import type { CoreState } from "../core/decision.js";
 import type { Journal } from "../journal/journal.js";
 import type { Feed, Watcher, WatchFilter } from "./feed.js";
+import type { SnapshotSlots } from "./snapshot-slots.js";
 
 export interface WatchSource {
   readonly journal: Journal;
   readonly feed: Feed;
   readonly clock: Clock;
   /** Snapshots under way in this BBS. */
-  readonly snapshots: { count: number };
+  readonly snapshots: SnapshotSlots;
 }
 
-/** Design section 3. */
-const maxSnapshots = 4;
-const chunkBytes = 512 * 1024;
+/** Small, so that a slow line shows progress and no tick is long: a consumer may have some sixteen of them on the way. */
+const chunkBytes = 64 * 1024;
 /** An idle watcher hears from us this often: progress and cluster time. */
 const progressMs = 2_000;
 /** A snapshot whose consumer takes nothing for so long is cut. */
 export const snapshotStallMs = 5_000;
 
-const filterOf = (request: WatchRequest): WatchFilter => ({
-  kinds: new Set(request.kinds.map((kind) => kindOfWire(kind)).filter((kind): kind is RecordKind => kind !== undefined)),
-  cellId: request.cellId === "" ? undefined : asCellId(request.cellId),
-});
+/** What has a cell; all that a watch by cell shows unless more is asked for. */
+const kindsOfCell: ReadonlySet<RecordKind> = new Set(["actualLRP", "task"]);
+
+/** @throws BbsError InvalidRequest for kinds that nobody knows: a watch of nothing would look like one of everything. */
+function filterOf(request: WatchRequest): WatchFilter {
+  const cellId = request.cellId === "" ? undefined : asCellId(request.cellId);
+  if (request.kinds.length === 0) return { kinds: cellId === undefined ? new Set() : kindsOfCell, cellId };
+  const kinds = new Set<RecordKind>();
+  for (const wire of request.kinds) {
+    const kind = kindOfWire(wire);
+    if (kind === undefined) throw new BbsError("InvalidRequest", "kinds names what is no kind of record", { kind: wire });
+    kinds.add(kind);
+  }
+  return { kinds, cellId };
+}
+
+const tooSlow = (): BbsError => new BbsError("ResourceExhausted", "the watch fell behind; resume with the last token");
+const stalled = (): BbsError =>
+  new BbsError("ResourceExhausted", `the snapshot was not taken for ${snapshotStallMs} ms; ask again when you can`);
+const closed = (): BbsError => new BbsError("Unavailable", "this BBS stops serving; resume at the next");
 
 type Message = NonNullable<WatchResponse["message"]>;
 
-/** @throws BbsError ResourceExhausted when too many snapshots are under way, or when the consumer fell behind. */
+/**
+ * `cut` ends the stream from outside, while its consumer takes nothing and this generator therefore waits to go on.
+ * @throws BbsError ResourceExhausted when too many snapshots are under way, or when the consumer fell behind.
+ */
 export async function* watch(
   source: WatchSource,
   request: WatchRequest,
   signal: AbortSignal,
+  cut: (error: BbsError) => void = () => undefined,
 ): AsyncGenerator<WatchResponse, void, undefined> {
   const filter = filterOf(request);
   const { journal, feed } = source;
@@ -47,19 +67,29 @@ export async function* watch(
   const token = (sequence: bigint): ResumeToken => ({ incarnation: journal.head.incarnation, sequence });
   let watcher = resumed(source, filter, request.after);
   let fromSequence = request.after?.sequence ?? 0n;
+  const endWhenCut = (joined: Watcher): void => joined.whenCut((why) => cut(why === "slow" ? tooSlow() : closed()));
   try {
     if (watcher === undefined) {
       if (request.after !== undefined) yield say({ $case: "reset", value: { reason: resetReason(source, request.after) } });
-      const snapshot = await takeSnapshot(source, filter);
-      watcher = snapshot.watcher;
+      await source.snapshots.take(source.clock, signal);
+      let stopTimer: () => void = () => undefined;
       try {
-        for (const changes of snapshot.chunks()) yield say({ $case: "snapshot", value: { changes } });
+        const snapshot = await takeSnapshot(source, filter);
+        watcher = snapshot.watcher;
+        endWhenCut(watcher);
+        fromSequence = snapshot.sequence;
+        for (const changes of snapshot.chunks()) {
+          stopTimer();
+          stopTimer = source.clock.after(snapshotStallMs, () => cut(stalled()));
+          yield say({ $case: "snapshot", value: { changes } });
+        }
       } finally {
-        source.snapshots.count -= 1;
+        stopTimer();
+        source.snapshots.give();
       }
-      fromSequence = snapshot.sequence;
       yield say({ $case: "synced", value: { token: token(fromSequence) } });
     } else {
+      endWhenCut(watcher);
       // The leadership is confirmed before a word is said, also to one who resumes.
       await journal.read(() => undefined);
       yield say({ $case: "progress", value: { token: request.after } });
@@ -86,9 +116,6 @@ interface Snapshot {
 
 /** Collects references in one tick (records are immutable), joins the feed in the same tick, and waits until all of it is durable. */
 async function takeSnapshot(source: WatchSource, filter: WatchFilter): Promise<Snapshot> {
-  if (source.snapshots.count >= maxSnapshots)
-    throw new BbsError("ResourceExhausted", "too many snapshots are under way; try again");
-  source.snapshots.count += 1;
   let watcher: Watcher | undefined;
   try {
     const { reply, sequence } = await source.journal.readSealed((state) => {
@@ -98,7 +125,6 @@ async function takeSnapshot(source: WatchSource, filter: WatchFilter): Promise<S
     if (watcher === undefined) throw new BbsError("Unavailable", "the feed is closed");
     return { sequence, watcher, chunks: () => chunksOf(reply) };
   } catch (error) {
-    source.snapshots.count -= 1;
     if (watcher !== undefined) source.feed.leave(watcher);
     throw error;
   }
@@ -158,8 +184,7 @@ async function* follow(
       yield say({ $case: "commit", value: { token: token(delivery.sequence), changes: [...delivery.changes] } });
       continue;
     }
-    if (watcher.cut === "slow") throw new BbsError("ResourceExhausted", "the watch fell behind; resume with the last token");
-    if (watcher.cut === "closed") throw new BbsError("Unavailable", "this BBS stops serving; resume at the next");
+    if (watcher.cut !== undefined) throw watcher.cut === "slow" ? tooSlow() : closed();
     const quiet = await waited(source.clock, watcher, signal);
     if (quiet) {
       // Nothing pending: everything up to the last commit was delivered or does not match.
