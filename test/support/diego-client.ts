@@ -83,6 +83,12 @@ export class HttpDoor implements Disposable {
 
 const protobuf = "application/x-protobuf";
 
+/** A response with its error in-band: Diego's way, and over gRPC that of the evacuation calls. */
+function replyOf({ error, ...message }: Message): Reply {
+  if (error === undefined) return { error: undefined, message };
+  return { error: { type: errorTypes[error.type ?? 0] ?? `reserved ${error.type}`, message: error.message ?? "" }, message };
+}
+
 /** @throws when the reply is not, to the last header and field, what Diego's is. */
 export function httpClient(address: string, tls: TlsMaterial): DiegoClient & { readonly door: HttpDoor } {
   const door = new HttpDoor(address, tls);
@@ -92,9 +98,7 @@ export function httpClient(address: string, tls: TlsMaterial): DiegoClient & { r
     if (status !== 200) throw new Error(`${route.path} answered ${status}`);
     if (headers["content-type"] !== protobuf) throw new Error(`${route.path} answered ${headers["content-type"]}`);
     if (headers["content-length"] !== String(bytes.byteLength)) throw new Error(`${route.path} names no length`);
-    const { error, ...message } = decode(route.response ?? "", bytes);
-    if (error === undefined) return { error: undefined, message };
-    return { error: { type: errorTypes[error.type ?? 0] ?? `reserved ${error.type}`, message: error.message ?? "" }, message };
+    return replyOf(decode(route.response ?? "", bytes));
   };
   return {
     transport: "http",
@@ -134,7 +138,7 @@ export function grpcClient(address: string, tls: TlsMaterial): DiegoClient {
     const [method, bytes, metadata] = [`/muster.v1.BBSService/${route.rpc}`, bodyOf(route, body), metadataOf(options)];
     const read = (chunk: Buffer): Message => decode(route.response ?? "", chunk);
     try {
-      if (!route.stream) return { error: undefined, message: read(await unaryBytes(client, method, bytes, metadata)) };
+      if (!route.stream) return replyOf(read(await unaryBytes(client, method, bytes, metadata)));
       let message: Message = {};
       const chunks = client.makeServerStreamRequest(method, asIs, asIs, bytes, metadata);
       for await (const chunk of chunks as AsyncIterable<Buffer>) message = joined(message, read(chunk));

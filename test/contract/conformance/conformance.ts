@@ -3,9 +3,11 @@
 import { afterAll, beforeAll, describe, it } from "vitest";
 import type { StoreHome } from "../../support/bbs.js";
 import { type Entry, entryName, play } from "./entry.js";
-import { claims, starts } from "./tables/claim-start.js";
+import { claims, claimsAndStartsWhileEvacuating, starts } from "./tables/claim-start.js";
 import { crashes, failures, removals, retirements } from "./tables/crash-remove.js";
 import * as desired from "./tables/desired.js";
+import * as evacuation from "./tables/evacuation.js";
+import * as tasks from "./tables/tasks.js";
 import * as validation from "./tables/validation.js";
 import { transports, World } from "./world.js";
 
@@ -19,6 +21,11 @@ const tables: Readonly<Record<string, readonly Entry[]>> = {
   "a desire": desired.desires,
   "an update": desired.updates,
   "a desire's end": desired.removals,
+  "a claim or start while evacuating": claimsAndStartsWhileEvacuating,
+  "an evacuation": evacuation.evacuations,
+  "an evacuation of what runs": evacuation.ofRunning,
+  "an evacuation not understood": evacuation.notUnderstood,
+  "a task": tasks.tasks,
   "a faulty request": validation.requests,
   "a faulty DesiredLRP": validation.desiredLRPs,
 };
@@ -35,7 +42,8 @@ export function describeConformance(name: string, openHome: () => Promise<StoreH
     describe.concurrent.each(transports)("over %s", (transport) => {
       for (const [title, entries] of Object.entries(tables)) {
         describe(title, () => {
-          for (const entry of entries) it(entryName(entry), () => play(world, transport, entry));
+          for (const entry of entries)
+            if (transport === "http" || !entry.call.httpOnly) it(entryName(entry), () => play(world, transport, entry));
         });
       }
     });

@@ -50,9 +50,7 @@ export async function play(world: World, transport: Transport, entry: Entry): Pr
   const stage = new Stage(world, transport);
   await entry.given.reach(stage);
   const before = await stage.rows();
-  const listening = (Object.keys(streamOf) as (keyof typeof streamOf)[]).filter(
-    (name) => entry[name] !== undefined && world.streams !== undefined,
-  );
+  const listening = (Object.keys(streamOf) as (keyof typeof streamOf)[]).filter((name) => entry[name] !== undefined);
   const opened = await mark(stage, "open", listening);
   const reply = await entry.call.make(stage);
   const closed = await mark(stage, "close", listening);
@@ -61,20 +59,13 @@ export async function play(world: World, transport: Transport, entry: Entry): Pr
   if (entry.task !== undefined)
     seen.task = await stage.taskRecord().then((task) => (task === undefined ? "gone" : taskText(task)));
   for (const name of listening) {
-    const { events } = (world.streams as Streams)[streamOf[name]];
+    const { events } = world.streams[streamOf[name]];
     const between = events.slice((opened[name] ?? 0) + 1, closed[name]);
     seen[name] = between
       .filter((event) => guidOf(event) === stage.guid && ofDesired(event) === (name === "desired"))
       .map(eventText);
   }
-  const {
-    given: _given,
-    call: _call,
-    after: _after,
-    ...expected
-  } = world.streams === undefined
-    ? { ...entry, desired: undefined, instance: undefined, group: undefined, tasks: undefined }
-    : entry;
+  const { given: _given, call: _call, after: _after, ...expected } = entry;
   expect(seen).toEqual({ ...expected, reply: transport === "http" ? overHttp(entry.reply) : entry.reply });
   await entry.after?.(stage, reply, before);
 }
@@ -90,7 +81,7 @@ async function mark(stage: Stage, name: string, listening: readonly (keyof typeo
   }
   if (listening.includes("tasks")) await stage.ok("controller", "DesireTask", { ...stage.task(), task_guid: guid });
   const found: Record<string, number> = {};
-  for (const one of listening) found[one] = await standsAt(stage.world.streams as Streams, streamOf[one], guid);
+  for (const one of listening) found[one] = await standsAt(stage.world.streams, streamOf[one], guid);
   return found;
 }
 

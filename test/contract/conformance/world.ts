@@ -46,7 +46,7 @@ export class World implements AsyncDisposable {
   readonly bbs: InProcessBbs;
   readonly clock: LeapingClock;
   readonly door: HttpDoor;
-  readonly streams: Streams | undefined;
+  readonly streams: Streams;
   /** Muster's own calls, for what Diego does by itself: convergence, presences, flags. */
   readonly own: Readonly<Record<"operator" | "converger" | "cell-1" | "cell-2" | "cell-3", BbsClients>>;
   readonly #home: StoreHome;
@@ -77,7 +77,7 @@ export class World implements AsyncDisposable {
       clients.set(`grpc ${role}`, grpcClient(bbs.address, tls));
     }
     const door = new HttpDoor(bbs.httpAddress, await tlsOf("operator"));
-    const streams = await openStreams(door).catch(() => undefined);
+    const streams = await openStreams(door);
     const ownOf = (role: Role): Promise<BbsClients> => clientsOf([bbs.address], commonNameOf(role));
     const own = {
       operator: await ownOf("operator"),
@@ -96,7 +96,7 @@ export class World implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const stream of Object.values(this.streams ?? {})) stream[Symbol.dispose]();
+    for (const stream of Object.values(this.streams)) stream[Symbol.dispose]();
     for (const client of this.#clients.values()) client[Symbol.dispose]();
     for (const clients of Object.values(this.own)) clients[Symbol.dispose]();
     this.door[Symbol.dispose]();

@@ -157,12 +157,20 @@ export const removals: readonly Entry[] = [
 export const retirements: readonly Entry[] = [
   { given: is.nothing, call: retire, reply: notFound, rows: [], ...unmoved },
   { given: is.noRow, call: retire, reply: notFound, rows: [], ...unmoved },
-  { given: is.unclaimed, call: retire, reply: "ok", rows: ["UNCLAIMED new"] },
+  {
+    given: is.unclaimed,
+    call: retire,
+    reply: "ok",
+    rows: ["UNCLAIMED new"],
+    // Two rows without an instance: the new one comes last, or a reader would lose it.
+    instance: ["removed UNCLAIMED", "created UNCLAIMED"],
+  },
   {
     given: is.crashed,
     call: retire,
     reply: "ok",
     rows: ["UNCLAIMED new"],
+    instance: ["removed CRASHED", "created UNCLAIMED"],
     group: ["changed instance CRASHED → instance UNCLAIMED"],
   },
   { given: is.claimedA, call: retire, reply: "ok", rows: ["CLAIMED a +0"], ...unmoved },
