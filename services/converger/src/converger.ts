@@ -64,7 +64,6 @@ export class Converger {
     const { io, clock, log } = options;
     this.#mirror = new Mirror({
       open: io.openWatch,
-      // Tasks only say which cells are still named (rule C2).
       kinds: ["desiredLRP", "actualLRP", "task", "domain", "cell", "featureFlag"],
       clock,
       log,
@@ -123,8 +122,12 @@ export class Converger {
   }
 
   get #time(): CellTime {
-    // The grace of a new leader is the BBS's to know: it answers "not due" with the time left.
-    return rememberMassLoss(this.#mirror.tables, { nowMs: this.#mirror.nowMs(), graceUntilMs: asEpochMs(0) });
+    // The leader's start, and its grace after it, are the BBS's to know: it answers "not due" with the time left.
+    return rememberMassLoss(this.#mirror.tables, {
+      nowMs: this.#mirror.nowMs(),
+      graceUntilMs: asEpochMs(0),
+      leaderSinceMs: asEpochMs(0),
+    });
   }
 
   #planEverything(): void {

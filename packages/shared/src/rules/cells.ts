@@ -8,6 +8,8 @@ export interface CellTime {
   readonly nowMs: EpochMs;
   /** Until then a new leader takes the absence of any record for nothing: presences may still be on their way. */
   readonly graceUntilMs: EpochMs;
+  /** When the leader began: no task is older to it (rule T1). A reader who does not know says 0, and is told when it is not due. */
+  readonly leaderSinceMs: EpochMs;
   /** The answer of `massLossEndMs` for this view and time, for those who judge many rows at once (see `rememberMassLoss`). */
   readonly massLoss?: () => EpochMs | undefined;
 }

@@ -4,4 +4,6 @@ export * from "./crash.js";
 export * from "./plan.js";
 export * from "./resolved.js";
 export * from "./rules.js";
+export * from "./tasks.js";
+export type { Verdict } from "./verdict.js";
 export * from "./wanted.js";

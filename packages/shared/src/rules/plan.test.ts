@@ -9,6 +9,7 @@ import {
   asEpochNs,
   asInstanceGuid,
   asProcessGuid,
+  asTaskGuid,
   type Cell,
   type Change,
   type DesiredLRP,
@@ -16,17 +17,19 @@ import {
   presences,
   put,
   Tables,
+  type Task,
   type Write,
 } from "../model/index.js";
-import { actualLRP, cell as cellRecord, desiredLRP } from "../testing/index.js";
+import { actualLRP, cell as cellRecord, desiredLRP, task as taskRecord } from "../testing/index.js";
 import { type CellTime, massLossEndMs } from "./cells.js";
 import { type Findings, instanceRepair, namedRepair, noteChange, nothingTouched, planConvergence, planTouched } from "./plan.js";
 import { type Repair, ruleHolds, ruleNames } from "./rules.js";
 
 const nowMs = asEpochMs(1_700_000_000_000);
-const time: CellTime = { nowMs, graceUntilMs: asEpochMs(0) };
+const time: CellTime = { nowMs, graceUntilMs: asEpochMs(0), leaderSinceMs: asEpochMs(nowMs - 60_000) };
 const guids = ["p0", "p1", "p2"].map(asProcessGuid);
 const cellIds = ["c0", "c1", "c2", "c3"].map(asCellId);
+const taskGuids = ["t0", "t1", "t2"].map(asTaskGuid);
 const domains = ["fresh", "stale", "expired"].map(asDomainName);
 
 const desired = (at: number, instances: number, domain: number, docker: boolean): DesiredLRP =>
@@ -35,6 +38,7 @@ const desired = (at: number, instances: number, domain: number, docker: boolean)
     domain: domains[domain] ?? asDomainName(""),
     instances,
     rootFs: docker ? "docker:///x" : "preloaded:x",
+    metricTags: new Map([["tag", { static: "now" }]]),
   });
 
 const cell = (cellId: Cell["cellId"], lostAgoMs: number | undefined): Cell =>
@@ -52,8 +56,10 @@ const rowArbitrary: fc.Arbitrary<ActualLRP> = fc
     crashCount: fc.constantFrom(1, 3, 8, 200),
     agoMs: fc.constantFrom(0, 29_999, 30_000, 2_000_000),
     stopMarked: fc.boolean(),
+    updateMarked: fc.boolean(),
+    tag: fc.constantFrom("now", "before"),
   })
-  .map(({ at, index, domain, presence, state, cell, crashCount, agoMs, stopMarked }) => {
+  .map(({ at, index, domain, presence, state, cell, crashCount, agoMs, stopMarked, updateMarked, tag }) => {
     const placed = presence !== "ORDINARY" || state === "CLAIMED" || state === "RUNNING";
     return actualLRP({
       processGuid: guids[at] ?? asProcessGuid(""),
@@ -65,7 +71,32 @@ const rowArbitrary: fc.Arbitrary<ActualLRP> = fc
       crashCount,
       sinceNs: asEpochNs(BigInt(nowMs - agoMs) * 1_000_000n),
       stopMarked: placed && stopMarked,
-      updateMarked: false,
+      updateMarked: placed && updateMarked,
+      metricTags: new Map(placed ? [["tag", tag]] : []),
+    });
+  });
+
+const taskArbitrary: fc.Arbitrary<Task> = fc
+  .record({
+    at: fc.nat(2),
+    state: fc.constantFrom("PENDING" as const, "RUNNING" as const, "COMPLETED" as const, "RESOLVING" as const),
+    cell: fc.nat(4),
+    agoMs: fc.constantFrom(0, 29_999, 30_000, 119_999, 120_000, 1_800_000),
+    completedAgoMs: fc.constantFrom(0, 60_000, 120_000),
+    docker: fc.boolean(),
+    callback: fc.boolean(),
+  })
+  .map(({ at, state, cell, agoMs, completedAgoMs, docker, callback }) => {
+    const sinceNs = asEpochNs(BigInt(nowMs - agoMs) * 1_000_000n);
+    return taskRecord({
+      taskGuid: taskGuids[at] ?? asTaskGuid(""),
+      state,
+      cellId: state === "RUNNING" ? (cellIds[cell] ?? asCellId("unknown")) : undefined,
+      createdAtNs: sinceNs,
+      updatedAtNs: sinceNs,
+      firstCompletedAtNs: asEpochNs(BigInt(nowMs - completedAgoMs) * 1_000_000n),
+      rootFs: docker ? "docker:///x" : "preloaded:x",
+      completionCallbackUrl: callback ? "http://127.0.0.1/" : "",
     });
   });
 
@@ -74,14 +105,16 @@ const cluster: fc.Arbitrary<Write[]> = fc
   .record({
     desired: fc.array(fc.tuple(fc.nat(2), fc.nat(3), fc.nat(2), fc.boolean()), { maxLength: 3 }),
     rows: fc.array(rowArbitrary, { maxLength: 12 }),
+    tasks: fc.array(taskArbitrary, { maxLength: 4 }),
     cells: fc.array(fc.tuple(fc.nat(3), fc.option(fc.constantFrom(0, 9_999, 10_000, 15_000, 700_000), { nil: undefined })), {
       maxLength: 4,
     }),
     docker: fc.boolean(),
   })
-  .map(({ desired: lrps, rows, cells, docker }) => [
+  .map(({ desired: lrps, rows, tasks, cells, docker }) => [
     ...lrps.map((lrp) => put("desiredLRP", desired(...lrp))),
     ...rows.map((row) => put("actualLRP", row)),
+    ...tasks.map((task) => put("task", task)),
     ...cells.map(([at, lostAgoMs]) => put("cell", cell(cellIds[at] ?? asCellId(""), lostAgoMs))),
     put("domain", { name: asDomainName("fresh"), expiresAtMs: asEpochMs(nowMs + 1) }),
     put("domain", { name: asDomainName("expired"), expiresAtMs: nowMs }),
@@ -94,10 +127,12 @@ function tablesOf(writes: readonly Write[]): Tables {
   return tables;
 }
 
+const taskRules = ["task-expired", "task-disabled", "task-cell-lost", "task-unresolved", "task-callback", "task-over"] as const;
+
 /** Judges every rule for every key there could be, with nothing spared. */
 function everyRepair(): Repair[] {
   const repairs: Repair[] = [];
-  for (const rule of ["missing", "surplus", "restart", "cell-lost", "evacuating-lost"] as const) {
+  for (const rule of ["missing", "surplus", "restart", "cell-lost", "evacuating-lost", "outdated"] as const) {
     for (const guid of guids) {
       for (let index = 0; index < 4; index += 1) {
         if (rule === "surplus") for (const presence of presences) repairs.push(instanceRepair(rule, guid, index, presence));
@@ -105,6 +140,7 @@ function everyRepair(): Repair[] {
       }
     }
   }
+  for (const rule of taskRules) for (const name of taskGuids) repairs.push(namedRepair(rule, name));
   for (const name of domains) repairs.push(namedRepair("domain-expired", name));
   for (const name of cellIds) repairs.push(namedRepair("cell-gone", name));
   return repairs;
@@ -194,7 +230,8 @@ describe("a plan over what was touched", () => {
         const touched = nothingTouched();
         for (const write of after) {
           // Hold-back ties cells together, and domains and flags touch everything anyway: see the converger's notes.
-          if (write.kind === "actualLRP" || write.kind === "desiredLRP") noteChange(touched, tables.apply(write));
+          if (write.kind === "actualLRP" || write.kind === "desiredLRP" || write.kind === "task")
+            noteChange(touched, tables.apply(write));
         }
         const found = new Set(planTouched(tables, touched, time).repairs.map(keyOf));
         const now = planConvergence(tables, time).repairs.map(keyOf);

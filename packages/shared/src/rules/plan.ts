@@ -1,6 +1,18 @@
 // Which repairs are due: over everything (the 30 s cycle), or over the keys a change touched (at once).
-import type { ActualLRP, CellId, Change, ClusterView, EpochMs, Presence, ProcessGuid } from "../model/index.js";
+import type {
+  ActualLRP,
+  CellId,
+  Change,
+  ClusterView,
+  EpochMs,
+  Presence,
+  ProcessGuid,
+  Task,
+  TaskGuid,
+  TaskState,
+} from "../model/index.js";
 import { type CellTime, isLive, rememberMassLoss } from "./cells.js";
+import { isOutdated } from "./resolved.js";
 import { type Repair, type RuleName, ruleHolds } from "./rules.js";
 import { isWanted, wantedInstances } from "./wanted.js";
 
@@ -61,12 +73,25 @@ function judgeInstance(view: ClusterView, processGuid: ProcessGuid, index: numbe
     judge(view, instanceRepair("surplus", processGuid, index), time, findings);
     if (ordinary.state === "CRASHED") judge(view, instanceRepair("restart", processGuid, index), time, findings);
     if (ordinary.instanceKey !== undefined) judge(view, instanceRepair("cell-lost", processGuid, index), time, findings);
+    if (ordinary.state === "RUNNING") judge(view, instanceRepair("outdated", processGuid, index), time, findings);
   }
   if (rows.SUSPECT !== undefined) judge(view, instanceRepair("surplus", processGuid, index, "SUSPECT"), time, findings);
   if (rows.EVACUATING !== undefined) {
     judge(view, instanceRepair("surplus", processGuid, index, "EVACUATING"), time, findings);
     judge(view, instanceRepair("evacuating-lost", processGuid, index, "EVACUATING"), time, findings);
   }
+}
+
+/** The rules that can hold for a task, by its state. */
+const taskRules: Readonly<Record<TaskState, readonly RuleName[]>> = {
+  PENDING: ["task-expired", "task-disabled"],
+  RUNNING: ["task-cell-lost"],
+  COMPLETED: ["task-callback", "task-over"],
+  RESOLVING: ["task-unresolved"],
+};
+
+function judgeTask(view: ClusterView, task: Task, time: CellTime, findings: Findings): void {
+  for (const rule of taskRules[task.state]) judge(view, namedRepair(rule, task.taskGuid), time, findings);
 }
 
 /** The indices of a process worth a look: all that are wanted and all that have rows. */
@@ -107,6 +132,7 @@ export function planConvergence(view: ClusterView, at: CellTime): Findings {
   for (const row of view.actualLRPs.values()) {
     if (!isSettled(view, row)) judgeRow(view, row.processGuid, row.index, row.presence, time, findings);
   }
+  for (const task of view.tasks.values()) judgeTask(view, task, time, findings);
   for (const name of view.domains.keys()) judge(view, namedRepair("domain-expired", name), time, findings);
   for (const [cellId, cell] of view.cells) {
     if (cell.lostAtMs !== undefined) judge(view, namedRepair("cell-gone", cellId), time, findings);
@@ -116,13 +142,15 @@ export function planConvergence(view: ClusterView, at: CellTime): Findings {
 }
 
 /**
- * Says that no rule can hold or fall due for a row, without judging each: it is wanted, does not wait for a restart, and its
- * cell, where it has one, lives. True of nearly all rows nearly always, which is what makes a cycle cheap.
+ * Says that no rule can hold or fall due for a row, without judging each: it is wanted, does not wait for a restart, its cell, where
+ * it has one, lives, and it is told what is desired of it. True of nearly all rows nearly always, which is what makes a cycle cheap.
  */
-const isSettled = (view: ClusterView, row: ActualLRP): boolean =>
-  row.state !== "CRASHED" &&
-  (row.instanceKey === undefined || isLive(view.cell(row.instanceKey.cellId))) &&
-  isWanted(view, view.desiredLRP(row.processGuid), row.index);
+function isSettled(view: ClusterView, row: ActualLRP): boolean {
+  if (row.state === "CRASHED") return false;
+  if (row.instanceKey !== undefined && !isLive(view.cell(row.instanceKey.cellId))) return false;
+  const desired = view.desiredLRP(row.processGuid);
+  return isWanted(view, desired, row.index) && desired !== undefined && (row.state !== "RUNNING" || !isOutdated(desired, row));
+}
 
 function judgeRow(
   view: ClusterView,
@@ -136,14 +164,16 @@ function judgeRow(
   if (presence === "ORDINARY") {
     judge(view, instanceRepair("restart", processGuid, index), time, findings);
     judge(view, instanceRepair("cell-lost", processGuid, index), time, findings);
+    judge(view, instanceRepair("outdated", processGuid, index), time, findings);
   }
   if (presence === "EVACUATING") judge(view, instanceRepair("evacuating-lost", processGuid, index, presence), time, findings);
 }
 
-/** What a set of changes may have made due: instances to look at, and whole processes, cells, domains. */
+/** What a set of changes may have made due: instances and tasks to look at, and whole processes, cells, domains. */
 export interface Touched {
   readonly instances: Map<string, { readonly processGuid: ProcessGuid; readonly index: number }>;
   readonly processes: Set<ProcessGuid>;
+  readonly tasks: Set<TaskGuid>;
   readonly cells: Set<CellId>;
   /** Cells that a row or task has ceased to name: nothing may name them any more. */
   readonly emptied: Set<CellId>;
@@ -158,6 +188,7 @@ export interface Touched {
 export const nothingTouched = (): Touched => ({
   instances: new Map(),
   processes: new Set(),
+  tasks: new Set(),
   cells: new Set(),
   emptied: new Set(),
   domains: new Set(),
@@ -176,6 +207,7 @@ export function noteChange(touched: Touched, change: Change): void {
       return;
     }
     case "task":
+      touched.tasks.add(change.key as TaskGuid);
       noteEmptied(touched, change.before?.cellId, change.after?.cellId);
       return;
     case "desiredLRP":
@@ -213,8 +245,14 @@ export function planTouched(view: ClusterView, touched: Touched, at: CellTime): 
   };
   for (const { processGuid, index } of touched.instances.values()) look(processGuid, index);
   for (const processGuid of touched.processes) for (const index of indicesOf(view, processGuid)) look(processGuid, index);
+  const tasks = new Set(touched.tasks);
   for (const cellId of touched.cells) {
     for (const row of view.rowsOnCell(cellId)) look(row.processGuid, row.index);
+    for (const { taskGuid } of view.tasksOnCell(cellId)) tasks.add(taskGuid);
+  }
+  for (const taskGuid of tasks) {
+    const task = view.task(taskGuid);
+    if (task !== undefined) judgeTask(view, task, time, findings);
   }
   for (const cellId of new Set([...touched.cells, ...touched.emptied])) {
     judge(view, namedRepair("cell-gone", cellId), time, findings);

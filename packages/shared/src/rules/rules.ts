@@ -3,15 +3,19 @@
 import {
   type ActualLRP,
   asEpochMs,
+  asTaskGuid,
   type CellId,
   type ClusterView,
-  type EpochMs,
   epochNsToMs,
   type Presence,
   type ProcessGuid,
+  type Task,
 } from "../model/index.js";
-import { type CellTime, cellLoss, holdBackUntilMs } from "./cells.js";
+import type { CellTime } from "./cells.js";
 import { restartAtMs } from "./crash.js";
+import { isOutdated } from "./resolved.js";
+import { taskCallback, taskCellLost, taskDisabled, taskExpired, taskOver, taskUnresolved } from "./tasks.js";
+import { from, holds, lossVerdict, never, type Verdict } from "./verdict.js";
 import { domainFresh, isWanted, stoppedByFlag } from "./wanted.js";
 
 /** Each rule with what it repairs; docs and metrics read this table. */
@@ -21,12 +25,19 @@ export const ruleNames = {
   restart: "a CRASHED row whose back-off is over becomes UNCLAIMED",
   "cell-lost": "an Ordinary row on a lost cell becomes Suspect beside a new UNCLAIMED row",
   "evacuating-lost": "an Evacuating row on a lost cell goes",
+  outdated: "a RUNNING row whose internal routes or metric tags are not those desired gets an update mark",
+  "task-expired": "a task PENDING for 30 minutes fails",
+  "task-disabled": "a PENDING Docker task fails while the diego_docker flag is off",
+  "task-cell-lost": "a RUNNING task on a lost cell fails",
+  "task-unresolved": "a task RESOLVING for 30 s becomes COMPLETED again",
+  "task-callback": "a task COMPLETED for 30 s has its callback made again",
+  "task-over": "a task goes 2 minutes after it first completed",
   "domain-expired": "a domain nobody vouches for any more goes",
   "cell-gone": "a missing cell that nothing names any more is forgotten",
 } as const;
 export type RuleName = keyof typeof ruleNames;
 
-/** One rule and the one key it is about. `presence` matters to rules about rows, `name` to rules about domains and cells. */
+/** One rule and the one key it is about. `presence` matters to rules about rows, `name` to rules about tasks, domains and cells. */
 export interface Repair {
   readonly rule: RuleName;
   readonly processGuid: ProcessGuid;
@@ -34,15 +45,6 @@ export interface Repair {
   readonly presence: Presence;
   readonly name: string;
 }
-
-export type Verdict =
-  | { readonly holds: true }
-  /** Does not hold; `dueAtMs` says when it will if nothing else changes. */
-  | { readonly holds: false; readonly dueAtMs: EpochMs | undefined };
-
-const holds: Verdict = { holds: true };
-const never: Verdict = { holds: false, dueAtMs: undefined };
-const dueAt = (dueAtMs: EpochMs): Verdict => ({ holds: false, dueAtMs });
 
 /** C2: a missing record is kept this long. */
 const missingRecordMs = 600_000;
@@ -70,17 +72,8 @@ const restart: Judge = (view, { processGuid, index }, time) => {
   if (row?.state !== "CRASHED" || !isWanted(view, view.desiredLRP(processGuid), index)) return never;
   const atMs = restartAtMs(row.crashCount, epochNsToMs(row.sinceNs));
   if (atMs === undefined) return never;
-  return atMs <= time.nowMs ? holds : dueAt(atMs);
+  return from(atMs, time);
 };
-
-/** Whether the loss of a row's cell may be acted on now. */
-function lossVerdict(view: ClusterView, cellId: CellId, time: CellTime, waitForHoldBack: boolean): Verdict {
-  const loss = cellLoss(view, cellId, time);
-  if (loss.lost === false) return never;
-  if (loss.lost === "held") return dueAt(loss.untilMs);
-  const heldUntilMs = waitForHoldBack ? holdBackUntilMs(view, cellId, time) : undefined;
-  return heldUntilMs === undefined ? holds : dueAt(heldUntilMs);
-}
 
 const cellLost: Judge = (view, { processGuid, index }, time) => {
   const row = view.rows(processGuid, index).ORDINARY;
@@ -95,10 +88,25 @@ const evacuatingLost: Judge = (view, { processGuid, index }, time) => {
   return row?.instanceKey === undefined ? never : lossVerdict(view, row.instanceKey.cellId, time, !row.stopMarked);
 };
 
+const outdated: Judge = (view, { processGuid, index }) => {
+  const row = view.rows(processGuid, index).ORDINARY;
+  const desired = view.desiredLRP(processGuid);
+  if (row?.state !== "RUNNING" || row.stopMarked || row.updateMarked || desired === undefined) return never;
+  return isOutdated(desired, row) ? holds : never;
+};
+
+/** A rule about the task that `name` names. */
+const ofTask =
+  (judge: (view: ClusterView, task: Task, time: CellTime) => Verdict): Judge =>
+  (view, { name }, time) => {
+    const task = view.task(asTaskGuid(name));
+    return task === undefined ? never : judge(view, task, time);
+  };
+
 const domainExpired: Judge = (view, { name }, time) => {
   const domain = view.domain(name as never);
   if (domain?.expiresAtMs === undefined) return never;
-  return domain.expiresAtMs <= time.nowMs ? holds : dueAt(domain.expiresAtMs);
+  return from(domain.expiresAtMs, time);
 };
 
 const cellGone: Judge = (view, { name }, time) => {
@@ -106,8 +114,7 @@ const cellGone: Judge = (view, { name }, time) => {
   if (cell?.lostAtMs === undefined) return never;
   for (const _ of view.rowsOnCell(cell.cellId)) return never;
   for (const _ of view.tasksOnCell(cell.cellId)) return never;
-  const goesAtMs = asEpochMs(cell.lostAtMs + missingRecordMs);
-  return goesAtMs <= time.nowMs ? holds : dueAt(goesAtMs);
+  return from(asEpochMs(cell.lostAtMs + missingRecordMs), time);
 };
 
 const judges: Readonly<Record<RuleName, Judge>> = {
@@ -116,6 +123,13 @@ const judges: Readonly<Record<RuleName, Judge>> = {
   restart,
   "cell-lost": cellLost,
   "evacuating-lost": evacuatingLost,
+  outdated,
+  "task-expired": ofTask(taskExpired),
+  "task-disabled": ofTask(taskDisabled),
+  "task-cell-lost": ofTask(taskCellLost),
+  "task-unresolved": ofTask(taskUnresolved),
+  "task-callback": ofTask(taskCallback),
+  "task-over": ofTask(taskOver),
   "domain-expired": domainExpired,
   "cell-gone": cellGone,
 };

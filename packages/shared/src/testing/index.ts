@@ -6,8 +6,10 @@ import {
   asEpochMs,
   asEpochNs,
   asProcessGuid,
+  asTaskGuid,
   type Cell,
   type DesiredLRP,
+  type Task,
 } from "../model/index.js";
 
 /** The instant at which these records were made; cluster time, epoch milliseconds. */
@@ -54,6 +56,33 @@ export const actualLRP = (fields: Partial<ActualLRP> = {}): ActualLRP => ({
   availabilityZone: "",
   stopMarked: false,
   updateMarked: false,
+  ...fields,
+});
+
+/** PENDING task `t` of domain `d` since `t0`, with 64 MB of memory and of disk. */
+export const task = (fields: Partial<Task> = {}): Task => ({
+  taskGuid: asTaskGuid("t"),
+  domain: asDomainName("d"),
+  createdAtNs: asEpochNs(BigInt(t0) * 1_000_000n),
+  updatedAtNs: asEpochNs(BigInt(t0) * 1_000_000n),
+  firstCompletedAtNs: asEpochNs(0n),
+  state: "PENDING",
+  cellId: undefined,
+  result: "",
+  failed: false,
+  failureReason: "",
+  rejectionCount: 0,
+  rejectionReason: "",
+  rootFs: "preloaded:busybox",
+  memoryMb: 64,
+  diskMb: 64,
+  maxPids: 0,
+  placementTags: [],
+  volumeDrivers: [],
+  completionCallbackUrl: "",
+  annotation: "",
+  cancelMarked: false,
+  changedAt: 1n,
   ...fields,
 });
 

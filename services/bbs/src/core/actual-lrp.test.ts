@@ -243,6 +243,52 @@ describe("one instance's rows", () => {
     });
   });
 
+  describe("an update mark", () => {
+    const tagged = desired({ metricTags: new Map([["tag", { static: "new" }]]) });
+    const tags = (value: string) => new Map([["tag", value]]);
+    const marked = (fields = {}) =>
+      running("a", "cell-1", { updateMarked: true, availabilityZone: "z1", metricTags: tags("old"), ...fields });
+    const ordinary = (state: ReturnType<typeof stateWith>) => state.tables.rows(processGuid, 0).ORDINARY;
+
+    it.each([
+      { what: "the desired tags", told: "new", stays: false },
+      { what: "the old tags again", told: "old", stays: true },
+      { what: "other tags than desired", told: "between", stays: true },
+    ])("after a start with $what it stays: $stays", ({ told, stays }) => {
+      const state = stateWith(tagged, ...rows(marked()));
+      run(state, start(a, { metricTags: tags(told) }));
+      expect(ordinary(state)).toMatchObject({ updateMarked: stays, metricTags: tags(told) });
+    });
+
+    it("goes without a new tag or time when the instance had been right all along", () => {
+      const state = stateWith(tagged, ...rows(marked({ metricTags: tags("new") })));
+      const before = ordinary(state);
+      run(state, start(a, { metricTags: tags("new") }), asEpochMs(t0 + 1_000));
+      expect(ordinary(state)).toEqual({ ...before, updateMarked: false });
+    });
+
+    it("of a claimed instance stays through a start that came too early", () => {
+      const state = stateWith(tagged, ...rows(claimed("a", "cell-1", { updateMarked: true })));
+      run(state, start(a, { metricTags: tags("old") }));
+      expect(ordinary(state)?.updateMarked).toBe(true);
+    });
+
+    it("does not pass to another instance", () => {
+      const state = stateWith(tagged, ...rows(claimed("a", "cell-1", { updateMarked: true })));
+      run(state, start(b, { metricTags: tags("old") }));
+      expect(ordinary(state)).toMatchObject({ instanceKey: b, updateMarked: false });
+    });
+
+    it.each([
+      { what: "crash", command: crash() },
+      { what: "removal", command: removeActualLRP({ processGuid, index: 0, instanceKey: a }) },
+    ])("goes with its instance at a $what", ({ command }) => {
+      const state = stateWith(tagged, ...rows(marked()));
+      run(state, command);
+      expect(ordinary(state)).toMatchObject({ state: "UNCLAIMED", updateMarked: false });
+    });
+  });
+
   it("a failure judged on an older row changes nothing (P4)", () => {
     const state = stateWith(desired(), ...rows(row({ modificationTag: { epoch: "row", index: 4 } })));
     run(state, failActualLRP({ key, message: "no room", auctionId: "row.3" }));

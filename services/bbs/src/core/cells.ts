@@ -2,8 +2,9 @@
 import type { PresenceContent } from "@muster/shared/codec";
 import { encodeRecord } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
-import { type ActualLRP, type Cell, type CellId, drop, put, type Write } from "@muster/shared/model";
+import { type Cell, type CellId, drop, put, type Write } from "@muster/shared/model";
 import { type Command, maxCommandRecords, unchanged } from "./decision.js";
+import { failedTask, lostCellReason } from "./task.js";
 
 export interface PresenceRequest {
   readonly content: PresenceContent;
@@ -38,12 +39,13 @@ export const losePresence =
   };
 
 /**
- * C2: one step of forgetting a cell for good: its Suspect and Evacuating rows go, then its record. `done` says whether it is over.
+ * C2: one step of forgetting a cell for good: its Suspect and Evacuating rows go, the tasks it ran fail, then its record goes. `done`
+ * says whether it is over.
  * @throws BbsError ResourceConflict while the presence lives, ResourceNotFound for a cell nothing knows of.
  */
 export const forgetCell =
   (cellId: CellId): Command<{ readonly done: boolean }> =>
-  (state) => {
+  (state, context) => {
     const cell = state.tables.cell(cellId);
     if (cell !== undefined && cell.lostAtMs === undefined) {
       throw new BbsError("ResourceConflict", `cell ${cellId} is alive; drain it with \`evacuate\`, or stop its rep first`, {
@@ -51,8 +53,14 @@ export const forgetCell =
       });
     }
     const rows = [...state.tables.rowsOnCell(cellId)].filter((row) => row.presence !== "ORDINARY");
-    if (cell === undefined && rows.length === 0) throw new BbsError("ResourceNotFound", `no cell is called ${cellId}`);
-    const step: Write[] = rows.slice(0, maxCommandRecords - 1).map((row: ActualLRP) => drop("actualLRP", row));
-    const done = step.length === rows.length;
+    const tasks = [...state.tables.tasksOnCell(cellId)].filter((task) => task.state === "RUNNING");
+    if (cell === undefined && rows.length === 0 && tasks.length === 0)
+      throw new BbsError("ResourceNotFound", `no cell is called ${cellId}`);
+    const all: Write[] = [
+      ...rows.map((row) => drop("actualLRP", row)),
+      ...tasks.map((task) => put("task", failedTask(task, lostCellReason, context))),
+    ];
+    const step = all.slice(0, maxCommandRecords - 1);
+    const done = step.length === all.length;
     return { writes: done && cell !== undefined ? [...step, drop("cell", cell)] : step, reply: { done } };
   };

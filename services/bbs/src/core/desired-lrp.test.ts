@@ -5,7 +5,7 @@ import { asProcessGuid, put } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";
 import { type CoreState, maxCommandRecords } from "./decision.js";
 import { desireLRP, removeDesiredLRP, updateDesiredLRP, workOff } from "./desired-lrp.js";
-import { contextAt, processGuid, run, running, stateWith } from "./rows.test-support.js";
+import { claimed, contextAt, processGuid, run, running, stateWith } from "./rows.test-support.js";
 
 const message = (fields: Partial<WireDesiredLRP> = {}): WireDesiredLRP =>
   WireDesiredLRP.fromPartial({
@@ -21,6 +21,11 @@ const scaleTo = (instances: number): DesiredLRPUpdate =>
 
 const indices = (state: CoreState): number[] =>
   [...state.tables.rowsOfProcess(processGuid)].map((row) => row.index).sort((a, b) => a - b);
+
+const routesTo = (...hostnames: string[]): DesiredLRPUpdate =>
+  DesiredLRPUpdate.fromPartial({
+    routes: { routes: { "internal-router": Buffer.from(JSON.stringify(hostnames.map((hostname) => ({ hostname })))) } },
+  });
 
 /** Works every continuation off, as the active BBS does, checking the bound of each step. */
 function settle(state: CoreState): number {
@@ -115,6 +120,102 @@ describe("desired LRPs", () => {
     const marked = [...state.tables.rowsOfProcess(processGuid)].filter((row) => row.stopMarked).length;
     expect(marked).toBeGreaterThan(0);
     expect(marked).toBeLessThanOrEqual(maxCommandRecords);
+  });
+
+  describe("new internal routes or metric tags", () => {
+    const updateMarks = (state: CoreState): string[] =>
+      [...state.tables.rowsOfProcess(processGuid)]
+        .filter((row) => row.updateMarked)
+        .map((row) => `${row.presence} ${row.state} ${row.index}`)
+        .sort();
+    const withInstances = (): CoreState => {
+      const state = stateWith();
+      run(state, desireLRP(message({ instances: 4 })));
+      for (const row of [
+        running("a", "cell-1", { index: 0 }),
+        running("e", "cell-2", { index: 0, presence: "EVACUATING" }),
+        running("s", "cell-3", { index: 1, presence: "SUSPECT" }),
+        claimed("c", "cell-1", { index: 2 }),
+        running("d", "cell-1", { index: 3, stopMarked: true }),
+      ])
+        state.tables.apply(put("actualLRP", row));
+      return state;
+    };
+
+    it("mark what is claimed or runs, but not an evacuating copy nor what is to be stopped; tag and since stay", () => {
+      const state = withInstances();
+      const before = state.tables.rows(processGuid, 0).ORDINARY;
+      run(state, updateDesiredLRP(processGuid, routesTo("a.internal")));
+      expect(updateMarks(state)).toEqual(["ORDINARY CLAIMED 2", "ORDINARY RUNNING 0", "SUSPECT RUNNING 1"]);
+      expect(state.tables.rows(processGuid, 0).ORDINARY).toEqual({ ...before, updateMarked: true });
+    });
+
+    it.each<{ what: string; update: DesiredLRPUpdate; marks: number }>([
+      { what: "a new tag", update: DesiredLRPUpdate.fromPartial({ metricTags: { source_id: { static: "x" } } }), marks: 3 },
+      { what: "routes of another router alone", update: routesTo(), marks: 0 },
+      {
+        what: "other annotation and instances",
+        update: DesiredLRPUpdate.fromPartial({ optionalAnnotation: { $case: "annotation", value: "x" } }),
+        marks: 0,
+      },
+    ])("$what marks $marks", ({ update, marks }) => {
+      const state = withInstances();
+      run(state, updateDesiredLRP(processGuid, update));
+      expect(updateMarks(state)).toHaveLength(marks);
+    });
+
+    it("are not marked on what the same update scales away", () => {
+      const state = withInstances();
+      run(state, updateDesiredLRP(processGuid, { ...scaleTo(2), routes: routesTo("a.internal").routes }));
+      expect(updateMarks(state)).toEqual(["ORDINARY RUNNING 0", "SUSPECT RUNNING 1"]);
+      expect(state.tables.rows(processGuid, 2).ORDINARY?.stopMarked).toBe(true);
+    });
+
+    it("reach 300 instances through continuations, beside a scale-up in the same update", () => {
+      const state = stateWith();
+      run(state, desireLRP(message({ instances: 300 })));
+      settle(state);
+      for (let index = 0; index < 300; index += 1)
+        state.tables.apply(put("actualLRP", running(`i${index}`, "cell-1", { index })));
+      const update = { ...scaleTo(450), routes: routesTo("a.internal").routes };
+      const decision = updateDesiredLRP(processGuid, update)(state, contextAt());
+      expect(decision.writes.length).toBeLessThanOrEqual(maxCommandRecords);
+      state.tables.applyAll(decision.writes);
+      settle(state);
+      expect(updateMarks(state)).toHaveLength(300);
+      expect(indices(state)).toHaveLength(450);
+      expect(state.tables.continuations.size).toBe(0);
+    });
+
+    it("a removal ends the marking that was under way", () => {
+      const state = stateWith();
+      run(state, desireLRP(message({ instances: 300 })));
+      settle(state);
+      for (let index = 0; index < 300; index += 1)
+        state.tables.apply(put("actualLRP", running(`i${index}`, "cell-1", { index })));
+      run(state, updateDesiredLRP(processGuid, routesTo("a.internal")));
+      const removal = removeDesiredLRP(processGuid)(state, contextAt());
+      expect(removal.writes.length).toBeLessThanOrEqual(maxCommandRecords);
+      state.tables.applyAll(removal.writes);
+      expect([...state.tables.continuations.keys()]).toEqual(["p/STOP"]);
+    });
+  });
+
+  it("credentials that no key opens any more fail the update that needs them, and nothing is lost", () => {
+    const state = stateWith();
+    run(state, desireLRP(message({ environmentVariables: [{ name: "N", value: "v" }] })));
+    const sealed = state.tables.runInfos.get("p")?.sealed;
+    const update = DesiredLRPUpdate.fromPartial({
+      optionalImageUsername: { $case: "imageUsername", value: "u" },
+      optionalImagePassword: { $case: "imagePassword", value: "p" },
+    });
+    const open = (): never => {
+      throw new Error("no such key");
+    };
+    expect(() => updateDesiredLRP(processGuid, update)(state, { ...contextAt(), open })).toThrow(
+      expect.objectContaining({ code: "Deserialize" }),
+    );
+    expect(state.tables.runInfos.get("p")?.sealed).toBe(sealed);
   });
 
   it("an update moves the tag on even when it says nothing, and refuses an unknown guid", () => {

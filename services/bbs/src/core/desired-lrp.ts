@@ -15,17 +15,20 @@ import {
   type SealedBytes,
   type Write,
 } from "@muster/shared/model";
-import { flagEnabled, isDockerRootFs, isWanted, wantedInstances } from "@muster/shared/rules";
+import { flagEnabled, isDockerRootFs, isWanted, resolvedInternalRoutes, wantedInstances } from "@muster/shared/rules";
 import { stopped } from "./actual-lrp.js";
 import { type Command, type CoreState, type DecisionContext, maxCommandRecords, newUnclaimedRow } from "./decision.js";
 
-/** Room for the DesiredLRP, its run information and one continuation in the same command. */
-const rowsPerCommand = maxCommandRecords - 4;
+/** Room for the DesiredLRP, its run information and the continuations in the same command. */
+const rowsPerCommand = maxCommandRecords - 5;
+
+/** What a desire is refused with, and a PENDING task fails with, while the flag is off. */
+export const dockerDisabled = "Feature Disabled: diego_docker";
 
 /** @throws BbsError FeatureDisabled naming the flag: refused before anything is written. */
 export function requireDockerFlag(state: CoreState, rootFs: string): void {
   if (isDockerRootFs(rootFs) && !flagEnabled(state.tables, "diego_docker")) {
-    throw new BbsError("FeatureDisabled", "Feature Disabled: diego_docker", { flag: "diego_docker" });
+    throw new BbsError("FeatureDisabled", dockerDisabled, { flag: "diego_docker" });
   }
 }
 
@@ -93,15 +96,40 @@ export const updateDesiredLRP =
     const before = state.tables.desiredLRP(processGuid);
     if (before === undefined) throw new BbsError("ResourceNotFound");
     const after = updatedRecord(before, update);
+    const scaling = rescaled(state, before, after, context);
+    const marks =
+      toldInstances(before) !== toldInstances(after) ? markRows(state, after, 0, rowsPerCommand - scaling.length) : [];
     return {
-      writes: [
-        put("desiredLRP", after),
-        ...updatedCredentials(state, processGuid, update, context),
-        ...rescaled(state, before, after, context),
-      ],
+      writes: [put("desiredLRP", after), ...updatedCredentials(state, processGuid, update, context), ...scaling, ...marks],
       reply: undefined,
     };
   };
+
+/** What the instances of this LRP are told of routes and tags, in a form that can be compared. */
+const toldInstances = (desired: DesiredLRP): string =>
+  JSON.stringify([resolvedInternalRoutes(desired), [...desired.metricTags].sort(([a], [b]) => (a < b ? -1 : 1))]);
+
+/**
+ * Marks every instance from `fromIndex` on that stays, so that its cell fetches routes and tags anew; a continuation for what exceeds
+ * `room`. Evacuating copies are left as they are, as in Diego.
+ */
+function markRows(state: CoreState, after: DesiredLRP, fromIndex: number, room: number): Write[] {
+  const rows = [...state.tables.rowsOfProcess(after.processGuid)].filter(
+    (row) =>
+      row.index >= fromIndex &&
+      row.index < after.instances &&
+      row.instanceKey !== undefined &&
+      row.presence !== "EVACUATING" &&
+      !row.stopMarked &&
+      !row.updateMarked,
+  );
+  rows.sort((a, b) => a.index - b.index);
+  // The mark is Muster's own: neither tag nor `since` tells of it.
+  const writes: Write[] = rows.slice(0, Math.max(0, room)).map((row) => put("actualLRP", { ...row, updateMarked: true }));
+  const rest = rows[writes.length];
+  if (rest !== undefined) writes.push(put("continuation", continuation(after, "UPDATE", rest.index, 0)));
+  return writes;
+}
 
 function updatedRecord(before: DesiredLRP, update: DesiredLRPUpdate): DesiredLRP {
   return {
@@ -126,10 +154,19 @@ function updatedCredentials(
 }
 
 function resealed(sealed: SealedBytes, update: DesiredLRPUpdate, context: DecisionContext): SealedBytes {
-  const runInfo = WireDesiredLRPCodec.decode(context.open(sealed));
+  const runInfo = openedRunInfo(sealed, context);
   const imageUsername = update.optionalImageUsername?.value ?? "";
   const imagePassword = update.optionalImagePassword?.value ?? "";
   return context.seal(WireDesiredLRPCodec.encode({ ...runInfo, imageUsername, imagePassword }).finish());
+}
+
+/** What no key opens any more, or no program reads, is not replaced by what an update alone knows. @throws BbsError Deserialize */
+function openedRunInfo(sealed: SealedBytes, context: DecisionContext): WireDesiredLRP {
+  try {
+    return WireDesiredLRPCodec.decode(context.open(sealed));
+  } catch (cause) {
+    throw new BbsError("Deserialize", undefined, {}, cause);
+  }
 }
 
 function rescaled(state: CoreState, before: DesiredLRP, after: DesiredLRP, context: DecisionContext): Write[] {
@@ -144,12 +181,14 @@ export const removeDesiredLRP =
   (state) => {
     const desired = state.tables.desiredLRP(processGuid);
     if (desired === undefined) throw new BbsError("ResourceNotFound");
-    const create = state.tables.get("continuation", `${processGuid}/CREATE`);
+    const moot = (["CREATE", "UPDATE"] as const)
+      .map((work) => state.tables.get("continuation", `${processGuid}/${work}`))
+      .filter((record) => record !== undefined);
     return {
       writes: [
         drop("desiredLRP", desired),
         { kind: "runInfo", key: processGuid, record: undefined },
-        ...(create === undefined ? [] : [drop("continuation", create)]),
+        ...moot.map((record) => drop("continuation", record)),
         ...stopRows(state, desired, 0),
       ],
       reply: undefined,
@@ -162,10 +201,19 @@ export const workOff =
   (state, context) => {
     const present = state.tables.get("continuation", keyOf.continuation(record));
     if (present === undefined) return { writes: [], reply: undefined };
-    const writes = present.work === "CREATE" ? createMore(state, present, context) : stopMore(state, present);
+    const writes = more[present.work](state, present, context);
     const goesOn = writes.some((write) => write.kind === "continuation");
     return { writes: goesOn ? writes : [...writes, drop("continuation", present)], reply: undefined };
   };
+
+const more: Readonly<
+  Record<Continuation["work"], (state: CoreState, record: Continuation, context: DecisionContext) => Write[]>
+> = { CREATE: createMore, STOP: stopMore, UPDATE: markMore };
+
+function markMore(state: CoreState, record: Continuation): Write[] {
+  const desired = state.tables.desiredLRP(record.processGuid);
+  return desired === undefined ? [] : markRows(state, desired, record.fromIndex, rowsPerCommand);
+}
 
 function createMore(state: CoreState, record: Continuation, context: DecisionContext): Write[] {
   const desired = state.tables.desiredLRP(record.processGuid);

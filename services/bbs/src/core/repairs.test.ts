@@ -1,12 +1,14 @@
 // Each convergence rule, judged over the truth: what it does where it holds, and that a stale repair does nothing.
-import { asCellId, asEpochMs, type Cell, put, type Write } from "@muster/shared/model";
+import { asCellId, asEpochMs, asTaskGuid, type Cell, epochMsToNs, put, type Write } from "@muster/shared/model";
 import { instanceRepair, namedRepair, planConvergence, type Repair } from "@muster/shared/rules";
+import { task } from "@muster/shared/testing";
 import { describe, expect, it } from "vitest";
 import { forgetCell, losePresence, registerPresence } from "./cells.js";
 import { decideInventoryKey } from "./inventory.js";
 import { applyRepair } from "./repairs.js";
 import {
   claimed,
+  contextAt,
   desired,
   fresh,
   processGuid,
@@ -181,6 +183,108 @@ const cases: readonly Case[] = [
   ],
 ];
 
+describe("repairs of tasks", () => {
+  const runs = task({ state: "RUNNING", cellId: asCellId("cell-1") });
+  const ended = { state: "COMPLETED" as const, firstCompletedAtNs: epochMsToNs(asEpochMs(t0 - 60_000)) };
+  const aged = (fields: Parameters<typeof task>[0], agoMs: number) =>
+    task({ createdAtNs: epochMsToNs(asEpochMs(t0 - agoMs)), updatedAtNs: epochMsToNs(asEpochMs(t0 - agoMs)), ...fields });
+  const nowNs = epochMsToNs(t0);
+  const failed = { state: "COMPLETED", failed: true, result: "", firstCompletedAtNs: nowNs, updatedAtNs: nowNs, changedAt: 7n };
+
+  it.each([
+    {
+      rule: "task-expired" as const,
+      before: aged({}, 1_800_000),
+      after: { ...failed, failureReason: "not started within time limit" },
+    },
+    {
+      rule: "task-disabled" as const,
+      before: task({ rootFs: "docker:///x" }),
+      after: { ...failed, failureReason: "Feature Disabled: diego_docker" },
+    },
+    {
+      rule: "task-cell-lost" as const,
+      before: runs,
+      after: { ...failed, failureReason: "cell disappeared before completion", cellId: "cell-1" },
+    },
+    {
+      rule: "task-unresolved" as const,
+      before: aged({ ...ended, state: "RESOLVING", failed: true, failureReason: "x" }, 30_000),
+      // Its age stays, so that the callback is due at once.
+      after: { ...ended, failed: true, failureReason: "x", updatedAtNs: epochMsToNs(asEpochMs(t0 - 30_000)), changedAt: 7n },
+    },
+    {
+      rule: "task-callback" as const,
+      before: aged({ ...ended, completionCallbackUrl: "http://127.0.0.1:1/" }, 30_000),
+      after: { ...ended, changedAt: 1n },
+    },
+    {
+      rule: "task-over" as const,
+      before: { ...aged(ended, 0), firstCompletedAtNs: epochMsToNs(asEpochMs(t0 - 120_000)) },
+      after: undefined,
+    },
+  ])("$rule is carried out once, and stale for a task that has moved on", ({ rule, before, after }) => {
+    const definition = put("taskDefinition", { taskGuid: before.taskGuid, sealed: new Uint8Array([1]) });
+    const state = stateWith(put("task", before), definition);
+    expect(run(state, applyRepair(namedRepair(rule, "t"))).outcome).toBe("done");
+    if (after === undefined) expect(state.tables.tasks.size + state.tables.taskDefinitions.size).toBe(0);
+    else expect(state.tables.task(before.taskGuid)).toMatchObject(after);
+    const again = run(state, applyRepair(namedRepair(rule, "t"))).outcome;
+    expect(again).toBe(rule === "task-callback" ? "done" : "stale");
+  });
+
+  it("a callback to be made again is named in the reply: no record tells it", () => {
+    const state = stateWith(put("task", aged({ ...ended, completionCallbackUrl: "http://127.0.0.1:1/" }, 30_000)));
+    const decision = applyRepair(namedRepair("task-callback", "t"))(state, contextAt());
+    expect(decision).toEqual({ writes: [], reply: { outcome: "done", callback: "t" } });
+  });
+
+  it("an age is counted from the leader's start (T1)", () => {
+    const state = { ...stateWith(put("task", aged({}, 9_000_000))), leaderSinceMs: asEpochMs(t0 - 1_000) };
+    expect(run(state, applyRepair(namedRepair("task-expired", "t")))).toEqual({ outcome: "not-due", dueInMs: 1_799_000 });
+  });
+
+  it("a forgotten cell's RUNNING tasks fail, more than fit one commit", () => {
+    const tasks = Array.from({ length: 150 }, (_, at) => put("task", { ...runs, taskGuid: asTaskGuid(`t${at}`) }));
+    const pending = put("task", task({ taskGuid: asTaskGuid("pending"), cellId: asCellId("cell-1") }));
+    const state = stateWith(lost("cell-1", 0), ...tasks, pending);
+    expect(run(state, forgetCell(asCellId("cell-1")))).toEqual({ done: false });
+    expect(run(state, forgetCell(asCellId("cell-1")))).toEqual({ done: true });
+    expect(state.tables.cells.size).toBe(0);
+    expect([...state.tables.tasks.values()].map((one) => one.state).sort()).toEqual([
+      ...Array.from({ length: 150 }, () => "COMPLETED"),
+      "PENDING",
+    ]);
+  });
+});
+
+describe("a running row that differs from what is desired", () => {
+  const outdated = instanceRepair("outdated", processGuid, 0);
+  const tagged = desired({ metricTags: new Map([["tag", { static: "new" }]]) });
+  const withTag = (value: string, fields = {}) => running("a", "cell-1", { metricTags: new Map([["tag", value]]), ...fields });
+
+  it("gets an update mark once; tag and since stay", () => {
+    const state = stateWith(tagged, ...rows(withTag("old")));
+    const before = state.tables.rows(processGuid, 0).ORDINARY;
+    expect(run(state, applyRepair(outdated)).outcome).toBe("done");
+    expect(state.tables.rows(processGuid, 0).ORDINARY).toEqual({ ...before, updateMarked: true });
+    expect(run(state, applyRepair(outdated)).outcome).toBe("stale");
+  });
+
+  it.each([
+    { what: "that does not differ", before: [tagged, ...rows(withTag("new"))] },
+    { what: "that is to be stopped", before: [tagged, ...rows(withTag("old", { stopMarked: true }))] },
+    {
+      what: "that is CLAIMED only",
+      before: [tagged, ...rows(claimed("a", "cell-1", { metricTags: new Map([["tag", "old"]]) }))],
+    },
+    { what: "that is Evacuating", before: [tagged, ...rows(row(), withTag("old", { presence: "EVACUATING" }))] },
+    { what: "that nobody desires", before: rows(withTag("old")) },
+  ])("one $what gets none", ({ before }) => {
+    expect(run(stateWith(...before), applyRepair(outdated)).outcome).toBe("stale");
+  });
+});
+
 describe("repairs", () => {
   it.each(cases)("%s", (_name, before, repair, outcome, after) => {
     const state = stateWith(...before);
@@ -194,7 +298,7 @@ describe("repairs", () => {
       lost("cell-1", 0),
       ...rows(running("a", "cell-1"), running("b", "cell-1", { index: 1 })),
     );
-    const time = { nowMs: t0, graceUntilMs: asEpochMs(0) };
+    const time = { nowMs: t0, graceUntilMs: asEpochMs(0), leaderSinceMs: asEpochMs(0) };
     const plan = planConvergence(state.tables, time).repairs;
     expect(plan.map((repair) => `${repair.rule} ${repair.index}`)).toEqual(["cell-lost 0", "cell-lost 1"]);
     for (const repair of plan) run(state, applyRepair(repair));

@@ -76,6 +76,9 @@ export function completedTask(task: Task, { failed, failureReason, result }: Tas
   return changedTask(task, { ...outcome, state: "COMPLETED", cellId: undefined }, context);
 }
 
+/** Why a task fails whose cell is lost, or forgotten. */
+export const lostCellReason = "cell disappeared before completion";
+
 export const failedTask = (task: Task, failureReason: string, context: DecisionContext): Task =>
   completedTask(task, { failed: true, failureReason, result: "" }, context);
 

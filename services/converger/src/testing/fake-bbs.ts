@@ -9,6 +9,7 @@ import {
   type ActualLRP,
   asEpochMs,
   asProcessGuid,
+  asTaskGuid,
   drop,
   epochMsToNs,
   presences,
@@ -98,7 +99,11 @@ export class FakeBbs implements ConvergerIO {
 
   #decide(repair: Repair): RepairResult {
     const nowMs = this.#clock.nowMs();
-    const verdict = ruleHolds(this.tables, repair, { nowMs, graceUntilMs: asEpochMs(this.graceUntilMs) });
+    const verdict = ruleHolds(this.tables, repair, {
+      nowMs,
+      graceUntilMs: asEpochMs(this.graceUntilMs),
+      leaderSinceMs: asEpochMs(0),
+    });
     if (verdict.holds) {
       this.commit(...this.#carryOut(repair));
       return { outcome: RepairOutcome.REPAIR_OUTCOME_DONE, dueInMs: 0n };
@@ -124,11 +129,29 @@ export class FakeBbs implements ConvergerIO {
         return [row.instanceKey === undefined ? drop("actualLRP", row) : put("actualLRP", { ...row, stopMarked: true })];
       case "evacuating-lost":
         return row === undefined ? [] : [drop("actualLRP", row)];
+      case "outdated":
+        return row === undefined ? [] : [put("actualLRP", { ...row, updateMarked: true })];
+      case "task-callback":
+        return [];
+      case "task-over":
+        return [{ kind: "task", key: name, record: undefined }];
+      case "task-expired":
+      case "task-disabled":
+      case "task-cell-lost":
+      case "task-unresolved":
+        return this.#ended(name);
       case "domain-expired":
         return [{ kind: "domain", key: name, record: undefined }];
       case "cell-gone":
         return [{ kind: "cell", key: name, record: undefined }];
     }
+  }
+
+  #ended(taskGuid: string): Write[] {
+    const task = this.tables.task(asTaskGuid(taskGuid));
+    if (task === undefined) return [];
+    const firstCompletedAtNs = task.state === "RESOLVING" ? task.firstCompletedAtNs : epochMsToNs(this.#clock.nowMs());
+    return [put("task", { ...task, state: "COMPLETED", firstCompletedAtNs })];
   }
 
   async *#watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchResponse> {
