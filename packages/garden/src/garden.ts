@@ -70,6 +70,8 @@ export type OutputStream = "stdout" | "stderr";
 /** Called with raw chunks, not lines. `writtenAtMs` is when the process wrote them (epoch milliseconds), also for output of before this rep. */
 export type OutputSink = (stream: OutputStream, chunk: Uint8Array, writtenAtMs: number) => void;
 
+  /** The container outlives its first process: it ends when it is destroyed, and processes may follow each other until then. */
+  readonly lasting?: boolean;
 export interface ProcessExit {
   /** Exit status; 128 + n when killed by signal n. */
   readonly exitStatus: number;
@@ -132,6 +134,14 @@ export interface GardenCapacity {
 export type GardenErrorCode =
   | "image-not-found"
   | "image-unauthorized"
+/** A place inside a container, seen as a user of it. */
+export interface StreamSpec {
+  /** Absolute. Going in: the folder, made when it is not there. Coming out: a file or folder; a folder ending in `/` comes without its name. */
+  readonly path: string;
+  /** Empty means the image's user. */
+  readonly user: string;
+}
+
   | "image-unreachable"
   | "image-unsupported"
   | "image-invalid"
@@ -145,6 +155,13 @@ export type GardenErrorCode =
 
 /** `message` is fit for an app's crash reason; `cause` holds the tool's own words. */
 export class GardenError extends Error {
+  /**
+   * Unpacks a tar stream as the user, whether or not anything runs in the container. Nothing in the stream leads out of it.
+   * @throws GardenError `stream-failed`, `no-space`, `process-failed` for a user it does not have; or the signal's reason.
+   */
+  streamIn(spec: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  /** What is there, as a tar stream; the iteration throws as `streamIn` does. Ending it early is no error. */
+  streamOut(spec: StreamSpec, signal: AbortSignal): AsyncIterable<Uint8Array>;
   override readonly name = "GardenError";
   readonly code: GardenErrorCode;
 
@@ -166,6 +183,7 @@ export interface Garden extends AsyncDisposable {
    * Pulls the image if it is not cached, and makes the container with its network, limits and ports.
    * Leaves nothing behind when it throws or is aborted. @throws GardenError
    */
+  | "stream-failed"
   create(spec: ContainerSpec, signal: AbortSignal): Promise<Container>;
   /** Every container of this garden, also those of an earlier rep. */
   containers(): Promise<readonly Container[]>;

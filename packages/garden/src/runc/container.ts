@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
-import type { Container, ContainerInfo, ContainerUsage, GardenProcess, OutputSink, ProcessSpec } from "../garden.js";
+import type { Container, ContainerInfo, ContainerUsage, GardenProcess, OutputSink, ProcessSpec, StreamSpec } from "../garden.js";
 import { GardenError } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import { readInside, writeWhole } from "../tools/files.js";
@@ -18,7 +18,8 @@ import { RuncProcess } from "./process.js";
 import type { ContainerRecord, ProcessRecord } from "./records.js";
 import type { SeccompSpec } from "./seccomp.js";
 import { containerSpec, type ProcessFacts, processSpec } from "./spec.js";
-import { resolveUser } from "./user.js";
+import { holderArgs, type LentTools, type StreamPlace, streamInto, streamOutOf } from "./stream.js";
+import { type ContainerUser, resolveUser } from "./user.js";
 
 /** What every container of a cell needs of it. */
 export interface ContainerTools {
@@ -33,6 +34,8 @@ export interface ContainerTools {
   readonly nofileCeiling: number;
   readonly netnsFile: (handle: string) => string;
   /** Shared by all that starts on this cell, so that a crowd does not make everything late. */
+  /** Found when first asked for. */
+  readonly lent: () => Promise<LentTools>;
   readonly starts: Turnstile;
 }
 
@@ -42,6 +45,9 @@ const passwdBytes = 1_048_576;
 const maxProcesses = 10_000;
 
 export class RuncContainer implements Container {
+/** The first process of a lasting container. It is the cell's own, does nothing, and sees orphans off. */
+const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0:0", env: [], nofile: undefined };
+
   readonly handle: string;
   readonly #tools: ContainerTools;
   readonly #layout: ContainerLayout;
@@ -80,7 +86,10 @@ export class RuncContainer implements Container {
   }
 
   run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {
-    const started = this.#starting.then(() => this.#run(spec, output));
+    const started = this.#starting.then(async () => {
+      if (this.#record.spec.lasting === true && this.#record.processes.length === 0) await this.#run(holder, () => {});
+      return this.#run(spec, output);
+    });
     this.#starting = started.catch(() => {});
     return started;
   }
@@ -131,6 +140,24 @@ export class RuncContainer implements Container {
   }
 
   /** Stops following; what runs goes on. */
+  async streamIn(spec: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+    const either = AbortSignal.any([signal, this.#ending.signal]);
+    const [tools, place] = await Promise.all([this.#tools.lent(), this.#placeOf(spec)]);
+    await streamInto(this.#tools.clock, tools, place, tar, either);
+  }
+
+  async *streamOut(spec: StreamSpec, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const either = AbortSignal.any([signal, this.#ending.signal]);
+    const [tools, place] = await Promise.all([this.#tools.lent(), this.#placeOf(spec)]);
+    yield* streamOutOf(this.#tools.clock, tools, place, either);
+  }
+
+  async #placeOf({ path, user }: StreamSpec): Promise<StreamPlace> {
+    if (!path.startsWith("/")) throw new GardenError("stream-failed", `${path} is no absolute path`);
+    const { rootfs, userns } = this.#layout;
+    return { rootfs, userns, path, user: await this.#userOf(user) };
+  }
+
   async detach(): Promise<void> {
     await this.#starting;
     await Promise.all([...this.#processes.values()].map((process) => process.detach()));
@@ -188,7 +215,9 @@ export class RuncContainer implements Container {
       mkdir(dir, { recursive: true, mode: 0o711 }),
       mkdir(processLogDir(this.#layout, record.number), { recursive: true, mode: 0o700 }),
     ]);
-    await writeFile(spec, JSON.stringify(isInit ? this.#containerSpec(facts) : processSpec(facts)), { mode: 0o600 });
+    await writeFile(spec, JSON.stringify(isInit ? this.#containerSpec(facts, await this.#lentFiles()) : processSpec(facts)), {
+      mode: 0o600,
+    });
     await startUnderConmon(clock, {
       runcPath,
       runcRoot: cell.runcRoot,
@@ -226,21 +255,30 @@ export class RuncContainer implements Container {
 
   async #facts(spec: ProcessSpec): Promise<ProcessFacts> {
     const { image } = this.#record;
-    const [passwd, group] = await Promise.all([
-      readInside(this.#layout.rootfs, "/etc/passwd", passwdBytes),
-      readInside(this.#layout.rootfs, "/etc/group", passwdBytes),
-    ]);
     return {
-      args: [spec.path, ...spec.args],
+      args: spec === holder ? holderArgs(await this.#tools.lent()) : [spec.path, ...spec.args],
       cwd: spec.dir === "" ? image.workingDir : spec.dir,
-      user: resolveUser(spec.user === "" ? image.user : spec.user, passwd, group),
+      user: await this.#userOf(spec.user),
       env: [...image.env, ...this.#record.spec.env, ...spec.env],
       nofile: spec.nofile,
       nofileCeiling: this.#tools.nofileCeiling,
     };
   }
 
-  #containerSpec(process: ProcessFacts) {
+  async #lentFiles(): Promise<readonly string[]> {
+    return this.#record.spec.lasting === true ? (await this.#tools.lent()).files : [];
+  }
+
+  /** Empty: the image's user. */
+  async #userOf(asked: string): Promise<ContainerUser> {
+    const [passwd, group] = await Promise.all([
+      readInside(this.#layout.rootfs, "/etc/passwd", passwdBytes),
+      readInside(this.#layout.rootfs, "/etc/group", passwdBytes),
+    ]);
+    return resolveUser(asked === "" ? this.#record.image.user : asked, passwd, group);
+  }
+
+  #containerSpec(process: ProcessFacts, lent: readonly string[]) {
     const { spec } = this.#record;
     return containerSpec(
       {
@@ -257,6 +295,7 @@ export class RuncContainer implements Container {
         seccomp: this.#tools.seccomp,
       },
       process,
+        lentFiles: lent,
     );
   }
 

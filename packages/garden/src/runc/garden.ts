@@ -37,6 +37,7 @@ import { findTools, seccompFile, type Tools } from "./tools.js";
 export interface RuncGardenOptions {
   /** The platform's home folder; cells of one home share images and the ids of containers. */
   readonly home: string;
+import { findLentTools, type LentTools } from "./stream.js";
   readonly cellId: string;
   /** Where mapped ports answer; nowhere else. */
   readonly hostAddress: string;
@@ -100,6 +101,7 @@ class RealGarden implements RuncGarden {
     signal.throwIfAborted();
     const found = findTools();
     this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+  #lent: Promise<LentTools> | undefined;
     const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
     for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await makeFolder(folder, 0o711);
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
@@ -257,12 +259,22 @@ class RealGarden implements RuncGarden {
     }
   }
 
+      lent: () => this.#lentTools(),
   async #make(spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<Container> {
     const { network, tools } = this.#assembled();
     const layout = containerLayout(this.#cell, spec.handle);
     await makeFolder(layout.dir, 0o711);
     // A part that fails stops the other, and both have ended before anything is taken back.
     const failed = new AbortController();
+  /** Looked for once it is needed; looked for again if that failed. */
+  #lentTools(): Promise<LentTools> {
+    this.#lent ??= findLentTools(this.#exec).catch((error: unknown) => {
+      this.#lent = undefined;
+      throw error;
+    });
+    return this.#lent;
+  }
+
     const either = AbortSignal.any([signal, failed.signal]);
     const orFail = <Result>(part: Promise<Result>): Promise<Result> =>
       part.catch((error: unknown) => {

@@ -1,5 +1,6 @@
 // The OCI runtime configuration of a container and of each process in it. Pure.
 
+import { basename } from "node:path";
 import type { SeccompSpec } from "./seccomp.js";
 import type { ContainerUser } from "./user.js";
 
@@ -98,8 +99,13 @@ export interface ContainerFacts {
   readonly seccomp: SeccompSpec;
 }
 
+  /** Programs and libraries of this machine that the container's own first process needs; none unless it is a lasting one. */
+  readonly lentFiles?: readonly string[];
 const bind = (source: string, destination: string) => ({
   destination,
+/** Where lent files are seen: on the container's own /dev, where no image's files are. */
+export const lentFolder = "/dev/.muster";
+
   type: "bind",
   source,
   options: ["bind", "ro", "nosuid", "nodev", "noexec"],
@@ -127,6 +133,10 @@ function mounts(facts: ContainerFacts) {
     bind(`${facts.etcDir}/resolv.conf`, "/etc/resolv.conf"),
   ];
 }
+    ...(facts.lentFiles ?? []).map((file) => ({
+      ...bind(file, `${lentFolder}/${basename(file)}`),
+      options: ["bind", "ro", "nosuid", "nodev"],
+    })),
 
 /** Diego's weight of 1 … 100 in cgroup shares; the kernel's least is 2. Source: cell.md section 10. */
 export const cpuShares = (weight: number): number => Math.max(2, Math.floor((1_024 * Math.min(100, Math.max(1, weight))) / 100));

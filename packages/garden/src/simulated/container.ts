@@ -8,6 +8,7 @@ import type {
   OutputSink,
   ProcessExit,
   ProcessSpec,
+  StreamSpec,
 } from "../garden.js";
 import { GardenError } from "../garden.js";
 import type { SimulatedGardenOptions } from "./index.js";
@@ -60,6 +61,7 @@ export class SimulatedContainer implements Container {
   readonly #spec: ContainerSpec;
   readonly #facts: Omit<ContainerInfo, "state">;
   readonly #processes = new Map<string, SimulatedProcess>();
+  readonly #streams = new Map<string, Uint8Array>();
   #readyAtMs = Number.POSITIVE_INFINITY;
   #startedAtMs = 0;
 
@@ -72,12 +74,13 @@ export class SimulatedContainer implements Container {
 
   info(): ContainerInfo {
     const first = this.#first();
-    return { ...this.#facts, state: first === undefined ? "created" : first.running ? "active" : "stopped" };
+    const lives = first?.running === true || this.#spec.lasting === true;
+    return { ...this.#facts, state: first === undefined ? "created" : lives ? "active" : "stopped" };
   }
 
   async run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {
     if (this.#processes.has(spec.id)) throw new GardenError("process-failed", `process ${spec.id} was started before`);
-    if (this.#first()?.running === false) throw new GardenError("process-failed", "the container has stopped");
+    if (this.info().state === "stopped") throw new GardenError("process-failed", "the container has stopped");
     const { clock, entropy, behaviour } = this.#options;
     const process = new SimulatedProcess(this.#options, spec.id, output);
     if (this.#processes.size === 0) {
@@ -125,7 +128,24 @@ export class SimulatedContainer implements Container {
   }
 
   kill(): void {
-    this.endFirst({ exitStatus: 137, signal: "SIGKILL", outOfMemory: false });
+    for (const process of this.#processes.values()) process.end({ exitStatus: 137, signal: "SIGKILL", outOfMemory: false });
+  }
+
+  /** Keeps the stream as it came: what is under a path is what was last put there. */
+  async streamIn({ path }: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of tar) {
+      signal.throwIfAborted();
+      chunks.push(chunk);
+    }
+    this.#streams.set(path, Buffer.concat(chunks));
+  }
+
+  async *streamOut({ path }: StreamSpec, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    signal.throwIfAborted();
+    const found = this.#streams.get(path) ?? this.#options.files?.(this.#spec, path);
+    if (found === undefined) throw new GardenError("stream-failed", `reading failed: ${path}: no such file or directory`);
+    yield found;
   }
 
   #first(): SimulatedProcess | undefined {
@@ -136,7 +156,7 @@ export class SimulatedContainer implements Container {
   #end(process: SimulatedProcess, exit: ProcessExit): void {
     const wasFirst = process === this.#first();
     process.end(exit);
-    if (!wasFirst) return;
+    if (!wasFirst || this.#spec.lasting === true) return;
     for (const other of this.#processes.values()) other.end({ exitStatus: 137, signal: "SIGKILL", outOfMemory: false });
   }
 }

@@ -28,6 +28,8 @@ export interface SimulatedGardenOptions {
   readonly createFailuresPerThousand?: number;
   /** What an image says of itself; `undefined` means there is no such image. Default: any docker URL exists, listening on 8080. */
   readonly images?: (rootFs: string) => Omit<ImageMetadata, "digest"> | undefined;
+  /** What is found at a path of a container, as a tar stream, when nothing was streamed there before. Default: nothing is there. */
+  readonly files?: (container: ContainerSpec, path: string) => Uint8Array | undefined;
   /** What a process does of itself. Default: it runs until it is signalled. */
   readonly behaviour?: (container: ContainerSpec, process: ProcessSpec) => SimulatedEnd | undefined;
 }
