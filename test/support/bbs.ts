@@ -9,8 +9,19 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { ActiveBbs, Calls, createSealer, registerServices, serveHttp, whenSent } from "@muster/bbs";
+import {
+  ActiveBbs,
+  Calls,
+  createSealer,
+  type Lifecycle,
+  registerServices,
+  type Schema,
+  type SealerOptions,
+  serveHttp,
+  whenSent,
+} from "@muster/bbs";
 import { LocketClient } from "@muster/proto/models/locket";
+import { BackupServiceClient } from "@muster/proto/muster/v1/backup";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceClient } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceClient } from "@muster/proto/muster/v1/repair";
@@ -18,7 +29,7 @@ import { ReportServiceClient } from "@muster/proto/muster/v1/report";
 import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import { type Clock, systemClock, systemEntropy } from "@muster/shared/clock";
 import type { BbsError } from "@muster/shared/errors";
-import { silentLog } from "@muster/shared/log";
+import { type Log, silentLog } from "@muster/shared/log";
 import { dial, serveGrpc } from "@muster/shared/rpc";
 import { type Authority, createAuthority, issueCertificate, type TlsMaterial } from "@muster/shared/tls";
 import type { Head, Leadership, StoreDriver } from "@muster/store";
@@ -128,6 +139,11 @@ export interface BbsOptions {
   readonly leadershipTtlMs?: number;
   /** The BBS's own clock; the store keeps the machine's. */
   readonly clock?: Clock;
+  /** `sealingKeys` when absent. */
+  readonly keys?: SealerOptions;
+  readonly schema?: Schema;
+  readonly lifecycle?: Lifecycle;
+  readonly log?: Log;
 }
 
 export class InProcessBbs implements AsyncDisposable {
@@ -165,6 +181,7 @@ export class InProcessBbs implements AsyncDisposable {
 /** Opens the home's store, wins the leadership and serves on a port of its own. */
 export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promise<InProcessBbs> {
   const tls = await tlsOf("bbs");
+  const log = options.log ?? silentLog();
   const store = await home.open();
   const leadership: Leadership = await store.campaign(
     "bbs",
@@ -182,8 +199,10 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
     leadership,
     clock: options.clock ?? systemClock,
     entropy: systemEntropy,
-    log: silentLog(),
-    secrets: sealer,
+    log,
+    secrets: options.keys === undefined ? sealer : createSealer(options.keys),
+    schema: options.schema,
+    lifecycle: options.lifecycle,
     metrics: {
       committed: (writes) => {
         if (writes > 0) commits.count += 1;
@@ -193,8 +212,12 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
     whenSent,
     presenceTtlMs: options.presenceTtlMs ?? 30_000,
     onLost: lose,
+  }).catch(async (error: unknown) => {
+    // Refused: whoever starts the next one finds the store free.
+    await store[Symbol.asyncDispose]();
+    throw error;
   });
-  const serve = { log: silentLog(), elapsedMs: () => systemClock.elapsedMs() };
+  const serve = { log, elapsedMs: () => systemClock.elapsedMs() };
   const server = await serveGrpc("127.0.0.1:0", tls, (grpc) => registerServices(grpc, active, serve));
   const http = await serveHttp("127.0.0.1:0", tls, new Calls(active), serve);
   const addresses = { address: `127.0.0.1:${server.port}`, httpAddress: `127.0.0.1:${http.port}` };
@@ -223,7 +246,7 @@ process.once("exit", () => {
   for (const left of leftovers) left.cleanUpNow();
 });
 
-export type BbsState = "standby" | "loading" | "active";
+export type BbsState = "standby" | "migrating" | "loading" | "active";
 
 export class BbsProcess implements AsyncDisposable {
   readonly address: string;
@@ -261,11 +284,14 @@ export class BbsProcess implements AsyncDisposable {
     }
   }
 
+  /** All of `/metrics`. */
+  async metrics(): Promise<string> {
+    return (await fetch(this.#healthUrl.replace("/health", "/metrics"), { signal: AbortSignal.timeout(5_000) })).text();
+  }
+
   /** A sample of `/metrics` by its full name; 0 when it is not there. */
   async metric(name: string): Promise<number> {
-    const text = await (
-      await fetch(this.#healthUrl.replace("/health", "/metrics"), { signal: AbortSignal.timeout(5_000) })
-    ).text();
+    const text = await this.metrics();
     const line = text.split("\n").find((one) => one.startsWith(`${name} `) || one.startsWith(`${name}{`));
     return Number(line?.slice(line.lastIndexOf(" ") + 1) ?? 0);
   }
@@ -304,6 +330,8 @@ export interface BbsProcessOptions extends BbsOptions {
   readonly port?: number;
   /** For node itself: `--cpu-prof` and the like. */
   readonly nodeArgs?: readonly string[];
+  /** More of the program's settings. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 /** Starts `services/bbs/dist/main.js` on this home; a standby while another one leads. */
@@ -315,6 +343,7 @@ export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {})
     await writeFile(join(dir, name), content);
     return join(dir, name);
   };
+  const { keys, activeLabel } = options.keys ?? sealingKeys;
   const config = {
     name: `bbs-${port}`,
     grpc_address: `127.0.0.1:${port}`,
@@ -323,8 +352,9 @@ export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {})
     store: home.settings,
     leadership_ttl_ms: options.leadershipTtlMs ?? 3_000,
     presence_ttl_ms: options.presenceTtlMs ?? 30_000,
-    encryption_keys: { k1: passphrase },
-    active_key_label: "k1",
+    encryption_keys: Object.fromEntries(keys.map(({ label, passphrase }) => [label, passphrase])),
+    active_key_label: activeLabel,
+    ...options.settings,
   };
   const args = [...(options.nodeArgs ?? []), mainFile, "--config", await file("config.json", JSON.stringify(config))];
   const log = openSync(join(dir, "log"), "a");
@@ -338,6 +368,7 @@ export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {})
 // --- clients
 
 export interface BbsClients extends Disposable {
+  readonly backup: InstanceType<typeof BackupServiceClient>;
   readonly bbs: InstanceType<typeof BBSServiceClient>;
   readonly locket: InstanceType<typeof LocketClient>;
   readonly flags: InstanceType<typeof FeatureFlagServiceClient>;
@@ -353,6 +384,7 @@ export async function clientsOf(addresses: readonly string[], commonName: string
 
 export function clientsWith(addresses: readonly string[], tls: TlsMaterial): BbsClients {
   const clients = {
+    backup: dial(BackupServiceClient, addresses, tls),
     bbs: dial(BBSServiceClient, addresses, tls),
     locket: dial(LocketClient, addresses, tls),
     flags: dial(FeatureFlagServiceClient, addresses, tls),
