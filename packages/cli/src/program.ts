@@ -4,6 +4,7 @@ import type { CommonFlags, Context } from "./context.js";
 import { RefusedError } from "./exit.js";
 import { gather } from "./flags.js";
 import { app, apps, remove, restart, restartInstance, scale, start, stop } from "./verbs/apps.js";
+import { backup } from "./verbs/backup.js";
 import { cell, cells, evacuate, forget } from "./verbs/cells.js";
 import { explainApp, plan } from "./verbs/explain.js";
 import { domains, featureFlag, featureFlags, locks, setFeatureFlag } from "./verbs/flags.js";
@@ -15,6 +16,7 @@ import { status } from "./verbs/status.js";
 /** What few verbs need is loaded by these alone: the others answer sooner. */
 const loadUp = () => import("./up/up.js");
 const loadPush = () => import("./verbs/push.js");
+const loadRestore = () => import("./verbs/restore.js");
 
 /** Makes the context of a verb from the flags that all verbs share. */
 export type MakeContext = (flags: CommonFlags) => Context;
@@ -28,8 +30,6 @@ const notServed: Readonly<Record<string, string>> = {
   "all-tasks": "tasks are not served yet",
   converge: "the converger runs its cycles by itself",
   watch: "the command line does not follow the watch yet",
-  backup: "copy the home folder of a stopped platform",
-  restore: "copy the home folder back while the platform is stopped",
 };
 
 const pushFlags = (verb: Command): Command =>
@@ -187,6 +187,22 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
   )
     .option("--svg <file>", "draw the outcome")
     .action((file, options, command) => simulate(contextOf(command), file, options));
+
+  remote("backup <file>", "copy every record to a file, while the platform serves", "backup muster.backup")
+    .option("--force", "replace the file if it exists")
+    .action((file, options, command) => backup(contextOf(command), file, options));
+  verb(
+    "restore <file>",
+    "put a backup into the home's store, or into etcd, while the platform is stopped",
+    "restore muster.backup --force",
+  )
+    .option("--force", "replace what the store holds")
+    .option("--store <driver>", "lmdb (embedded) or etcd")
+    .option("--etcd <urls>", "http://HOST:PORT,… of an etcd cluster")
+    .option("--etcd-ca <file>", "authority of etcd's certificates")
+    .option("--etcd-cert <file>", "certificate for etcd")
+    .option("--etcd-key <file>", "its key")
+    .action(async (file, options, command) => (await loadRestore()).restore(contextOf(command), file, options));
 
   for (const [name, why] of Object.entries(notServed)) {
     program
