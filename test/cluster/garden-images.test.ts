@@ -1,5 +1,5 @@
 // The runc garden on this machine: images, their cache, missing tools, and the way out of a container.
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -254,44 +254,6 @@ describe("a machine", () => {
       await expect(fetchText(hostPortOf(container))).rejects.toThrow();
     } finally {
       await own[Symbol.asyncDispose]();
-    }
-  });
-});
-
-describe("the world outside", () => {
-  it("is reached by a container in this machine's name", async () => {
-    // Another machine: a network namespace that knows this one's address and no route to any container.
-    const world = `muster-world-${process.pid}`;
-    const link = `mw${process.pid}`;
-    await run("ip", ["netns", "add", world]);
-    const folder = await mkdtemp(join(tmpdir(), "muster-world-"));
-    let server: ChildProcess | undefined;
-    try {
-      await run("ip", ["link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", world]);
-      await run("ip", ["address", "add", "198.51.100.1/24", "dev", link]);
-      await run("ip", ["link", "set", link, "up"]);
-      await run("ip", ["-n", world, "address", "add", "198.51.100.2/24", "dev", "eth0"]);
-      await run("ip", ["-n", world, "link", "set", "eth0", "up"]);
-      await writeFile(join(folder, "index.html"), "the world\n");
-      server = spawn("ip", ["netns", "exec", world, "busybox", "httpd", "-f", "-p", "198.51.100.2:8000", "-h", folder], {
-        stdio: "ignore",
-      });
-      await eventually("the world listens", async () =>
-        run("busybox", ["wget", "-q", "-O", "-", "http://198.51.100.2:8000/"]).then(
-          () => true,
-          () => false,
-        ),
-      );
-      await withContainer(async (container) => {
-        // Not wget: a static busybox's crashes in a root without libraries.
-        const { text } = await runScript(container, "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 198.51.100.2 8000");
-        expect(text).toContain("the world\n");
-      });
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-      server?.kill("SIGKILL");
-      await run("ip", ["netns", "delete", world]);
-      await run("ip", ["link", "delete", link]).catch(() => {});
     }
   });
 });

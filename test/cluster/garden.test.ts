@@ -1,11 +1,9 @@
 // The runc garden on this machine: containers, their limits, their ports, adoption and removal.
-import { execFile } from "node:child_process";
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 import type { Container } from "@muster/garden";
 import { rootFSOfImage } from "@muster/garden/image-ref";
 import { namesOnMachine } from "@muster/garden/runc";
@@ -24,8 +22,6 @@ import {
 import { app, fetchText, hostPortOf, registry, test, useGarden, web, withContainer } from "../support/garden-suite.js";
 import { pushImage, webCommand } from "../support/images.js";
 import { freePort } from "../support/registry.js";
-
-const _run = promisify(execFile);
 
 useGarden();
 

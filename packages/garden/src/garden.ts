@@ -28,6 +28,26 @@ export interface PortRequest {
   readonly containerPort: number;
 }
 
+export interface PortSpan {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** One of Diego's security group rules. Source: bbs-semantics.md section 2.5. */
+export interface EgressRule {
+  /** tcp, udp, icmp, icmpv6 or all. */
+  readonly protocol: string;
+  /** Each one address, network (`10.0.0.0/8`) or range (`10.0.0.1-10.0.0.9`), or several with commas between. */
+  readonly destinations: readonly string[];
+  /** tcp and udp have either these or `portRange`. */
+  readonly ports?: readonly number[];
+  readonly portRange?: PortSpan | undefined;
+  /** icmp and icmpv6 have it; -1 is any. */
+  readonly icmp?: { readonly type: number; readonly code: number } | undefined;
+  /** New connections that match are written to the kernel's log, at most ten a second. */
+  readonly log?: boolean;
+}
+
 export interface ContainerSpec {
   /** Unique on the cell: [A-Za-z0-9_-]{1,64}. Made into the runc id, the network namespace and folder names by the driver. */
   readonly handle: string;
@@ -40,11 +60,18 @@ export interface ContainerSpec {
   /** 1 … 100; Diego's cpu_weight. 0 counts as 1. */
   readonly cpuWeight: number;
   readonly ports: readonly PortRequest[];
+  /**
+   * What it may reach, in force before its first process starts. An empty list is nothing but name servers, as in Diego. Left out: the
+   * world. This machine and neighbours' own addresses are out of reach in either case, whatever the rules say.
+   */
+  readonly egress?: readonly EgressRule[] | undefined;
   /** NAME=value, above the image's own environment. */
   readonly env: readonly string[];
   /** Kept with the container and given back by `containers()`, across restarts of the rep (at most 64 KiB). */
   readonly properties: Readonly<Record<string, string>>;
   readonly hostname: string;
+  /** The container outlives its first process: it ends when it is destroyed, and processes may follow each other until then. */
+  readonly lasting?: boolean;
 }
 
 export interface MappedPort {
@@ -70,8 +97,6 @@ export type OutputStream = "stdout" | "stderr";
 /** Called with raw chunks, not lines. `writtenAtMs` is when the process wrote them (epoch milliseconds), also for output of before this rep. */
 export type OutputSink = (stream: OutputStream, chunk: Uint8Array, writtenAtMs: number) => void;
 
-  /** The container outlives its first process: it ends when it is destroyed, and processes may follow each other until then. */
-  readonly lasting?: boolean;
 export interface ProcessExit {
   /** Exit status; 128 + n when killed by signal n. */
   readonly exitStatus: number;
@@ -109,6 +134,14 @@ export interface ContainerUsage {
   readonly pids: number;
 }
 
+/** A place inside a container, seen as a user of it. */
+export interface StreamSpec {
+  /** Absolute. Going in: the folder, made when it is not there. Coming out: a file or folder; a folder ending in `/` comes without its name. */
+  readonly path: string;
+  /** Empty means the image's user. */
+  readonly user: string;
+}
+
 export interface Container {
   readonly handle: string;
   info(): ContainerInfo;
@@ -122,6 +155,13 @@ export interface Container {
   /** TCP connect to the container's address and port from the cell. Resolves to undefined, or to why not. */
   probeTcp(port: number, timeoutMs: number): Promise<string | undefined>;
   usage(): Promise<ContainerUsage>;
+  /**
+   * Unpacks a tar stream as the user, whether or not anything runs in the container. Nothing in the stream leads out of it.
+   * @throws GardenError `stream-failed`, `no-space`, `process-failed` for a user it does not have; or the signal's reason.
+   */
+  streamIn(spec: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  /** What is there, as a tar stream; the iteration throws as `streamIn` does. Ending it early is no error. */
+  streamOut(spec: StreamSpec, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
 export interface GardenCapacity {
@@ -132,16 +172,9 @@ export interface GardenCapacity {
 
 /** Closed set, so that callers can tell what to do. */
 export type GardenErrorCode =
+  | "spec-invalid"
   | "image-not-found"
   | "image-unauthorized"
-/** A place inside a container, seen as a user of it. */
-export interface StreamSpec {
-  /** Absolute. Going in: the folder, made when it is not there. Coming out: a file or folder; a folder ending in `/` comes without its name. */
-  readonly path: string;
-  /** Empty means the image's user. */
-  readonly user: string;
-}
-
   | "image-unreachable"
   | "image-unsupported"
   | "image-invalid"
@@ -150,18 +183,12 @@ export interface StreamSpec {
   | "handle-not-found"
   | "port-exhausted"
   | "process-failed"
+  | "stream-failed"
   | "timeout"
   | "tool-failed";
 
 /** `message` is fit for an app's crash reason; `cause` holds the tool's own words. */
 export class GardenError extends Error {
-  /**
-   * Unpacks a tar stream as the user, whether or not anything runs in the container. Nothing in the stream leads out of it.
-   * @throws GardenError `stream-failed`, `no-space`, `process-failed` for a user it does not have; or the signal's reason.
-   */
-  streamIn(spec: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
-  /** What is there, as a tar stream; the iteration throws as `streamIn` does. Ending it early is no error. */
-  streamOut(spec: StreamSpec, signal: AbortSignal): AsyncIterable<Uint8Array>;
   override readonly name = "GardenError";
   readonly code: GardenErrorCode;
 
@@ -183,7 +210,6 @@ export interface Garden extends AsyncDisposable {
    * Pulls the image if it is not cached, and makes the container with its network, limits and ports.
    * Leaves nothing behind when it throws or is aborted. @throws GardenError
    */
-  | "stream-failed"
   create(spec: ContainerSpec, signal: AbortSignal): Promise<Container>;
   /** Every container of this garden, also those of an earlier rep. */
   containers(): Promise<readonly Container[]>;

@@ -40,6 +40,8 @@ export interface ImageStoreOptions {
 
 /** Two pulls use the line and both cores; more only make each other slow. */
 const parallelPulls = 2;
+/** Each is three short skopeos; a crowd of them would make all of them late. */
+const parallelQuestions = 4;
 /** As long as a pull and its unpacking may take in another process. */
 const lockTimeoutMs = 20 * 60_000;
 /** Tidying waits for no pull: the next one tidies again. */
@@ -73,6 +75,8 @@ export function readRootFS(rootFs: RootFSUrl): ImageReference {
 export class ImageStore {
   readonly #options: ImageStoreOptions;
   readonly #pulls = new SingleFlight<CachedImage>();
+  readonly #questions = new SingleFlight<ResolvedImage>();
+  readonly #asking = new Turnstile(parallelQuestions);
   readonly #turnstile = new Turnstile(parallelPulls);
 
   constructor(options: ImageStoreOptions) {
@@ -109,7 +113,7 @@ export class ImageStore {
     const reference = readRootFS(rootFs);
     const cached = await this.#cached(reference);
     if (cached !== undefined) return cached.metadata;
-    return (await this.#options.registry.resolve(reference, credentials, signal)).metadata;
+    return (await this.#resolve(reference, credentials, signal)).metadata;
   }
 
   /**
@@ -120,7 +124,7 @@ export class ImageStore {
     const reference = readRootFS(rootFs);
     const cached = await this.#cached(reference);
     if (cached !== undefined) return this.#used(cached);
-    const resolved = await this.#options.registry.resolve(reference, credentials, signal);
+    const resolved = await this.#resolve(reference, credentials, signal);
     const { digest } = resolved.metadata;
     if (reference.digest !== undefined && reference.digest !== digest) await this.#rememberAlias(reference.digest, digest);
     const pinned: ImageReference = { ...reference, tag: undefined, digest };
@@ -131,6 +135,14 @@ export class ImageStore {
     );
     this.tidy().catch((error: unknown) => this.#options.log.warn({ err: error }, "the image cache could not be tidied"));
     return pulled;
+  }
+
+  /** Those who ask the same at the same time, with the same credentials, share one answer. */
+  #resolve(reference: ImageReference, credentials: ImageCredentials | undefined, signal: AbortSignal): Promise<ResolvedImage> {
+    const key = JSON.stringify([reference, credentials]);
+    return this.#questions.join(createHash("sha256").update(key).digest("hex"), signal, (shared) =>
+      this.#asking.run(shared, () => this.#options.registry.resolve(reference, credentials, shared)),
+    );
   }
 
   async #used(image: CachedImage): Promise<CachedImage> {

@@ -11,6 +11,8 @@ export interface CniOptions {
   readonly subnet: Subnet;
   /** Where host-local writes down who has which address. */
   readonly ipamDir: string;
+  /** Whether what passes within the bridge is shown to iptables (the kernel's br_netfilter). */
+  readonly bridgeIsFiltered: boolean;
 }
 
 /** Plugins answer in tens of milliseconds; one that hangs must not hold a create for long. */
@@ -56,18 +58,34 @@ async function callBridge(
   return stdout.toString("utf8");
 }
 
+interface BridgeResult {
+  readonly ips?: readonly { readonly address?: string }[];
+  readonly interfaces?: readonly { readonly name?: string; readonly sandbox?: string }[];
+}
+
 /** Connects a network namespace to the cell's bridge. @returns the container's IPv4 address. @throws GardenError tool-failed */
 export async function connect(options: CniOptions, containerId: string, netns: string, signal: AbortSignal): Promise<string> {
   try {
-    const result = JSON.parse(await callBridge(options, "ADD", containerId, netns, signal)) as { ips?: { address?: string }[] };
+    const result = JSON.parse(await callBridge(options, "ADD", containerId, netns, signal)) as BridgeResult;
     const address = result.ips?.[0]?.address?.split("/")[0];
     if (address === undefined) throw new GardenError("tool-failed", "the bridge plugin gave the container no address");
+    if (!options.bridgeIsFiltered) await isolate(options, result, signal);
     return address;
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof GardenError) throw error;
     throw new GardenError("tool-failed", `the container could not be connected to the network (${cniWords(error)})`, error);
   }
+}
+
+/**
+ * Neighbours share a bridge and must not hear each other: what one sends goes to the gateway alone, where the rules are. Not done where
+ * the kernel shows the rules what passes within a bridge, since a neighbour's mapped port would then be cut off too.
+ */
+async function isolate(options: CniOptions, result: BridgeResult, signal: AbortSignal): Promise<void> {
+  const veth = result.interfaces?.find(({ name, sandbox }) => !sandbox && name !== options.names.bridge)?.name;
+  if (veth === undefined) throw new GardenError("tool-failed", "the bridge plugin made no link for the container");
+  await options.exec("ip", ["link", "set", "dev", veth, "type", "bridge_slave", "isolated", "on"], { timeoutMs, signal });
 }
 
 /** Undoes `connect`, also when it was only half done; gives the address back. */

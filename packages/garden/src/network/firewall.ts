@@ -3,6 +3,8 @@
 import { GardenError } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import {
+  egressChain,
+  egressChains,
   firewallText,
   hasJump,
   type Jump,
@@ -19,7 +21,11 @@ export interface FirewallOptions {
   readonly names: NetworkNames;
   readonly subnet: Subnet;
   readonly hostAddress: string;
+  readonly protectedAddresses: readonly string[];
 }
+
+/** Two hundred containers with thousands of rules each. */
+const savedBytes = 128 * 1_048_576;
 
 export class Firewall {
   readonly #options: FirewallOptions;
@@ -29,6 +35,8 @@ export class Firewall {
   #next: Promise<void> | undefined;
   /** Whether the kernel's chains are known to lead to ours; a write that fails puts it in doubt. */
   #jumpsKnown = false;
+  /** Containers' chains that are there as they should be, by what is in them; a write that fails puts all in doubt. */
+  #written = new Map<string, Mapping>();
 
   constructor(options: FirewallOptions) {
     this.#options = options;
@@ -42,18 +50,16 @@ export class Firewall {
     await this.#write();
   }
 
-  /** Opens a container's ports; resolves when they are open. @throws GardenError tool-failed */
+  /** Opens a container's ports and puts its rules in force; resolves when both are done. @throws GardenError tool-failed */
   async open(mapping: Mapping): Promise<void> {
     this.#mappings.set(mapping.handle, mapping);
-    if (mapping.ports.length > 0) await this.#write();
+    await this.#write();
   }
 
-  /** Closes them; one that has none is no error. */
+  /** Takes both away; a container that has none is no error, nor is one whose rules could not be taken away before. */
   async close(handle: string): Promise<void> {
-    const mapping = this.#mappings.get(handle);
-    if (mapping === undefined) return;
-    this.#mappings.delete(handle);
-    if (mapping.ports.length > 0) await this.#write();
+    const known = this.#mappings.delete(handle);
+    if (known || !this.#jumpsKnown) await this.#write();
   }
 
   /** Takes away our chains and the jumps into them. */
@@ -61,8 +67,7 @@ export class Firewall {
     this.#mappings.clear();
     await this.#writing?.catch(() => {});
     const { exec, names } = this.#options;
-    const saved = (await exec("iptables-save", [], {})).stdout.toString("utf8");
-    const text = removalText(names, saved);
+    const text = removalText(names, await this.#saved());
     if (text !== "") await exec("iptables-restore", ["--noflush", "--wait", "10"], { input: text });
   }
 
@@ -84,21 +89,40 @@ export class Firewall {
   }
 
   async #restore(): Promise<void> {
-    const { exec, names, subnet } = this.#options;
+    const { exec, names, subnet, hostAddress, protectedAddresses } = this.#options;
     try {
-      const missing = this.#jumpsKnown ? [] : await this.#missingJumps();
-      const text = firewallText(names, subnet, [...this.#mappings.values()], missing);
+      const mappings = [...this.#mappings.values()];
+      const wanted = new Map(mappings.map((mapping) => [egressChain(names, mapping.containerIp), mapping]));
+      const saved = this.#jumpsKnown ? undefined : await this.#saved();
+      const there = saved === undefined ? [...this.#written.keys()] : egressChains(names, saved);
+      const stale = [...wanted].filter(([chain, mapping]) => saved !== undefined || this.#written.get(chain) !== mapping);
+      const text = firewallText({
+        names,
+        subnet,
+        hostAddress,
+        protectedAddresses,
+        mappings,
+        missingJumps: saved === undefined ? [] : this.#missingJumps(saved),
+        write: new Set(stale.map(([chain]) => chain)),
+        remove: there.filter((chain) => !wanted.has(chain)),
+      });
       await exec("iptables-restore", ["--noflush", "--wait", "10"], { input: text });
       this.#jumpsKnown = true;
+      this.#written = wanted;
     } catch (error) {
       this.#jumpsKnown = false;
-      throw new GardenError("tool-failed", `the container's ports could not be opened (${lastWords(error)})`, error);
+      if (error instanceof GardenError) throw error;
+      throw new GardenError("tool-failed", `the container's network rules could not be written (${lastWords(error)})`, error);
     }
   }
 
-  async #missingJumps(): Promise<readonly Jump[]> {
-    const { exec, names, hostAddress } = this.#options;
-    const saved = savedTables((await exec("iptables-save", [], {})).stdout.toString("utf8"));
-    return jumps(names, hostAddress).filter(({ table, chain, target }) => !hasJump(saved, table, chain, target));
+  async #saved(): Promise<string> {
+    return (await this.#options.exec("iptables-save", [], { maxOutputBytes: savedBytes })).stdout.toString("utf8");
+  }
+
+  #missingJumps(saved: string): readonly Jump[] {
+    const { names, hostAddress } = this.#options;
+    const tables = savedTables(saved);
+    return jumps(names, hostAddress).filter(({ table, chain, target }) => !hasJump(tables, table, chain, target));
   }
 }

@@ -1,13 +1,16 @@
 // The network of one cell: bridge, addresses, host ports and their rules, kept together so that a container gets and loses all at once.
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
 import { OperatorError } from "@muster/shared/errors";
-import type { MappedPort, PortRequest } from "../garden.js";
+import type { EgressRule, MappedPort, PortRequest } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
+import { isMissing } from "../tools/files.js";
 import { lockFile } from "../tools/lock.js";
 import { type CniOptions, connect, disconnect } from "./cni.js";
 import { Firewall } from "./firewall.js";
+import type { Forwarding } from "./forwarding.js";
 import { makeNamespaces, netnsDir } from "./netns.js";
 import { chooseSubnet, type Mapping, type NetworkNames, networkNames, type Subnet } from "./plan.js";
 import { PortPool, type PortRange } from "./ports.js";
@@ -24,12 +27,25 @@ export interface CellNetworkOptions {
   readonly runDir: string;
   /** A file every garden of this machine may lock while it chooses a network. */
   readonly machineLock: string;
+  readonly forwarding: Forwarding;
+  readonly protectedAddresses: readonly string[];
+}
+
+export interface Attachment {
+  readonly handle: string;
+  /** The file its user namespace is bound to. */
+  readonly userns: string;
+  /** The host's id for the container's root. */
+  readonly idBase: number;
+  readonly ports: readonly PortRequest[];
+  readonly egress: readonly EgressRule[] | undefined;
+  readonly nameservers: readonly string[];
 }
 
 export interface Connection {
   readonly containerIp: string;
   readonly ports: readonly MappedPort[];
-  /** Settles when the ports are open on the host, or rejects with a GardenError. */
+  /** Settles when the ports are open on the host and the rules in force, or rejects with a GardenError. */
   readonly opened: Promise<void>;
 }
 
@@ -46,6 +62,18 @@ export function parseListening(table: string): number[] {
     .map((line) => line.trim().split(/\s+/))
     .filter((columns) => columns[3] === "0A")
     .map((columns) => Number.parseInt(columns[1]?.split(":")[1] ?? "0", 16));
+}
+
+/** A kernel without IPv6 has no such switch. */
+function ignoreMissing(error: unknown): void {
+  if (!isMissing(error)) throw error;
+}
+
+/** Has this bridge's inner traffic pass the rules, whatever the machine's other bridges do. @returns false where the kernel cannot. */
+async function showBridgeToRules(bridge: string): Promise<boolean> {
+  if (!existsSync("/proc/sys/net/bridge/bridge-nf-call-iptables")) return false;
+  await writeFile(`/sys/class/net/${bridge}/bridge/nf_call_iptables`, "1");
+  return true;
 }
 
 async function listeningPorts(): Promise<Set<number>> {
@@ -72,7 +100,7 @@ export class CellNetwork {
 
   /** Makes the bridge, or takes up the one that is there, and finds out which subnet it has. @throws OperatorError */
   async open(): Promise<void> {
-    const { clock, exec, machineLock, runDir, hostAddress } = this.#options;
+    const { clock, exec, machineLock, runDir, hostAddress, protectedAddresses } = this.#options;
     await using _lock = await lockFile(clock, machineLock, 60_000);
     const subnet = await this.#subnet();
     const { bridge } = this.names;
@@ -80,11 +108,14 @@ export class CellNetwork {
     await exec("ip", ["address", "replace", subnet.gatewayCidr, "dev", bridge]);
     await exec("ip", ["link", "set", bridge, "up"]);
     await writeFile(`/proc/sys/net/ipv4/conf/${bridge}/route_localnet`, "1");
-    await writeFile("/proc/sys/net/ipv4/ip_forward", "1");
+    // Containers have IPv4 addresses alone; over the link's own IPv6 address they would reach this machine past all rules.
+    await writeFile(`/proc/sys/net/ipv6/conf/${bridge}/disable_ipv6`, "1").catch(ignoreMissing);
+    await this.#options.forwarding.allow();
     const ipamDir = join(runDir, "ipam");
     await mkdir(ipamDir, { recursive: true, mode: 0o700 });
-    this.#cni = { exec, pluginDir: this.#options.pluginDir, names: this.names, subnet, ipamDir };
-    this.#firewall = new Firewall({ exec, names: this.names, subnet, hostAddress });
+    const bridgeIsFiltered = await showBridgeToRules(bridge);
+    this.#cni = { exec, pluginDir: this.#options.pluginDir, names: this.names, subnet, ipamDir, bridgeIsFiltered };
+    this.#firewall = new Firewall({ exec, names: this.names, subnet, hostAddress, protectedAddresses });
   }
 
   /** Takes up the containers of an earlier rep: their ports, rules and addresses; every other address is given back. */
@@ -98,21 +129,16 @@ export class CellNetwork {
    * Makes a container's namespaces, connects them, and begins to open its ports. On failure `detach` takes away what was made.
    * @throws GardenError port-exhausted, tool-failed
    */
-  async attach(
-    handle: string,
-    userns: string,
-    idBase: number,
-    requests: readonly PortRequest[],
-    signal: AbortSignal,
-  ): Promise<Connection> {
+  async attach(wanted: Attachment, signal: AbortSignal): Promise<Connection> {
     const { clock, exec } = this.#options;
     const { cni, firewall } = this.#opened();
-    const busy = requests.length === 0 ? new Set<number>() : await listeningPorts();
-    const wanted = requests.map((request) => request.containerPort);
-    const ports = this.#ports.take(handle, wanted, (port) => busy.has(port));
+    const { handle, userns, idBase, egress, nameservers } = wanted;
+    const busy = wanted.ports.length === 0 ? new Set<number>() : await listeningPorts();
+    const containerPorts = wanted.ports.map((request) => request.containerPort);
+    const ports = this.#ports.take(handle, containerPorts, (port) => busy.has(port));
     const files = { netns: this.netnsFile(handle), userns };
     const containerIp = await makeNamespaces(clock, exec, files, idBase, (netns) => connect(cni, handle, netns, signal), signal);
-    const opened = firewall.open({ handle, containerIp, ports });
+    const opened = firewall.open({ handle, containerIp, ports, egress, nameservers });
     // Whoever runs the container waits for it; until then nobody may be listening.
     opened.catch(() => {});
     return { containerIp, ports, opened };

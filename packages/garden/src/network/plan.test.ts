@@ -4,6 +4,7 @@ import { bridgeConfig } from "./cni.js";
 import { parseListening } from "./network.js";
 import {
   chooseSubnet,
+  egressChain,
   firewallText,
   hasJump,
   jumps,
@@ -17,7 +18,23 @@ import { PortPool } from "./ports.js";
 
 const names = networkNames("/srv/a", "cell-1");
 const subnet = subnetAt(7);
-const mapping = { handle: "h", containerIp: "10.192.7.2", ports: [{ containerPort: 8080, hostPort: 61_001 }] };
+const mapping = {
+  handle: "h",
+  containerIp: "10.192.7.2",
+  ports: [{ containerPort: 8080, hostPort: 61_001 }],
+  egress: [],
+  nameservers: ["192.0.2.53"],
+};
+const plan = {
+  names,
+  subnet,
+  hostAddress: "127.0.0.1",
+  protectedAddresses: ["192.0.2.9:8891"],
+  mappings: [mapping],
+  missingJumps: [],
+  write: new Set<string>(),
+  remove: [],
+};
 
 describe("names", () => {
   it("fit the kernel and differ between cells and homes", () => {
@@ -51,14 +68,35 @@ describe("subnets", () => {
 describe("rules", () => {
   it("are written whole: our chains, every mapping, and only the jumps that are missing", () => {
     const [first, ...others] = jumps(names, "127.0.0.1");
-    const text = firewallText(names, subnet, [mapping], first === undefined ? [] : [first]);
+    const text = firewallText({ ...plan, missingJumps: first === undefined ? [] : [first] });
     expect(text).toContain(`:${names.chains.dnat} - [0:0]`);
     expect(text).toContain("--dport 61001 -m comment --comment h -j DNAT --to-destination 10.192.7.2:8080");
     expect(text).toContain(`-I PREROUTING 1 -d 127.0.0.1/32 -p tcp -j ${names.chains.dnat}`);
     for (const jump of others) expect(text).not.toContain(`-I ${jump.chain} `);
-    expect(text).toContain(
-      `-A ${names.chains.input} -i ${names.bridge} -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP`,
-    );
+    expect(text).toContain(`-A ${names.chains.input} -i ${names.bridge} -d 127.0.0.0/8 -j DROP`);
+  });
+
+  it("write a container's own chain only when it is new, and take away those of nobody", () => {
+    const own = egressChain(names, mapping.containerIp);
+    expect(own.length).toBeLessThanOrEqual(28);
+    const again = firewallText({ ...plan, remove: [`${names.egressPrefix}9`] });
+    expect(again).not.toContain(`:${own} `);
+    expect(again).toContain(`-F ${names.egressPrefix}9\n-X ${names.egressPrefix}9\nCOMMIT`);
+    const fresh = firewallText({ ...plan, write: new Set([own]) });
+    expect(fresh).toContain(`:${own} - [0:0]`);
+    expect(fresh).toContain(`-A ${own} -d 192.0.2.53/32 -p udp --dport 53 -j ACCEPT`);
+  });
+
+  it("ask first for answers, then for the platform's own addresses, then the container's chain, and refuse a source that is none's", () => {
+    const lines = firewallText(plan).split("\n");
+    const from = lines.filter((line) => line.startsWith(`-A ${names.chains.forward} `) && line.includes(` -i ${names.bridge} `));
+    expect(from.map((line) => line.replace(`-A ${names.chains.forward} `, ""))).toEqual([
+      `-i ${names.bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+      `-i ${names.bridge} -d 192.0.2.9 -p tcp -m tcp --dport 8891 -j REJECT --reject-with tcp-reset`,
+      `-s 10.192.7.2/32 -i ${names.bridge} -m comment --comment h -j ${egressChain(names, mapping.containerIp)}`,
+      `-i ${names.bridge} -p tcp -j REJECT --reject-with tcp-reset`,
+      `-i ${names.bridge} -j REJECT --reject-with icmp-port-unreachable`,
+    ]);
   });
   it("answer on every address of the machine only when told so", () => {
     expect(jumps(names, "0.0.0.0")[0]?.match).toContain("--dst-type LOCAL");
@@ -74,6 +112,10 @@ describe("rules", () => {
       "COMMIT",
       "*filter",
       ":INPUT ACCEPT [0:0]",
+      `:${names.chains.forward} - [0:0]`,
+      `:${names.egressPrefix}2 - [0:0]`,
+      `-A FORWARD -j ${names.chains.forward}`,
+      `-A ${names.chains.forward} -s 10.192.7.2/32 -j ${names.egressPrefix}2`,
       "COMMIT",
     ].join("\n");
     expect(removalText(names, saved)).toBe(
@@ -82,6 +124,13 @@ describe("rules", () => {
         `-D PREROUTING -d 127.0.0.1/32 -p tcp -j ${names.chains.dnat}`,
         `-F ${names.chains.dnat}`,
         `-X ${names.chains.dnat}`,
+        "COMMIT",
+        "*filter",
+        `-D FORWARD -j ${names.chains.forward}`,
+        `-F ${names.chains.forward}`,
+        `-F ${names.egressPrefix}2`,
+        `-X ${names.chains.forward}`,
+        `-X ${names.egressPrefix}2`,
         "COMMIT",
         "",
       ].join("\n"),

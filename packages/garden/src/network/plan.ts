@@ -1,7 +1,8 @@
 // Names, numbers and rules of one cell's network, all derived from its home and id, so that everything can be found again and removed by
 // name. Pure.
 import { createHash } from "node:crypto";
-import type { MappedPort } from "../garden.js";
+import type { EgressRule, MappedPort } from "../garden.js";
+import { anyBridge, egressLines, refusals } from "./egress.js";
 
 export interface NetworkNames {
   /** Eight hexadecimal digits of home and cell. */
@@ -12,6 +13,8 @@ export interface NetworkNames {
   /** Every network namespace of the cell begins with this; the handle follows. */
   readonly netnsPrefix: string;
   readonly chains: { readonly dnat: string; readonly masquerade: string; readonly forward: string; readonly input: string };
+  /** Every container's own chain begins with this; the last part of its address follows. */
+  readonly egressPrefix: string;
 }
 
 export const shortHash = (...parts: readonly string[]): string =>
@@ -26,6 +29,7 @@ export function networkNames(home: string, cellId: string): NetworkNames {
     network: `muster-${key}`,
     netnsPrefix: `muster-${key}-`,
     chains: { dnat: chain("DNAT"), masquerade: chain("MASQ"), forward: chain("FWD"), input: chain("IN") },
+    egressPrefix: chain("E"),
   };
 }
 
@@ -65,11 +69,19 @@ export function chooseSubnet(key: string, inUse: readonly string[]): Subnet | un
   return undefined;
 }
 
+/** What the firewall knows of one container. */
 export interface Mapping {
   readonly handle: string;
   readonly containerIp: string;
   readonly ports: readonly MappedPort[];
+  readonly egress: readonly EgressRule[] | undefined;
+  /** IPv4 addresses its resolv.conf names. */
+  readonly nameservers: readonly string[];
 }
+
+/** The container's own chain is named after its address: no two containers of a cell have the same at a time. */
+export const egressChain = (names: NetworkNames, containerIp: string): string =>
+  `${names.egressPrefix}${containerIp.split(".").at(-1)}`;
 
 /** A rule that leads from one of the kernel's own chains into one of ours. */
 export interface Jump {
@@ -93,16 +105,26 @@ export function jumps(names: NetworkNames, hostAddress: string): readonly Jump[]
   ];
 }
 
+export interface FirewallPlan {
+  readonly names: NetworkNames;
+  readonly subnet: Subnet;
+  readonly hostAddress: string;
+  /** `address` or `address:port`, of the platform itself: refused to every container before its own rules are asked. */
+  readonly protectedAddresses: readonly string[];
+  readonly mappings: readonly Mapping[];
+  /** Put first in their chains, before a policy that drops. */
+  readonly missingJumps: readonly Jump[];
+  /** Chains of containers whose content must be written, and those that are there and belong to nobody. */
+  readonly write: ReadonlySet<string>;
+  readonly remove: readonly string[];
+}
+
 /**
- * The whole content of our chains, for `iptables-restore --noflush`: naming a chain empties it first, so one call moves them from any
- * state to this one at once. `missingJumps` are put first in their chains, before a policy that drops.
+ * The content of our chains, for `iptables-restore --noflush`: naming a chain empties it first, so one call moves them from any state to
+ * this one at once. What containers may reach stands in a chain of each, which is written only when it is new: rules may be many.
  */
-export function firewallText(
-  names: NetworkNames,
-  subnet: Subnet,
-  mappings: readonly Mapping[],
-  missingJumps: readonly Jump[],
-): string {
+export function firewallText(plan: FirewallPlan): string {
+  const { names, subnet, mappings, missingJumps } = plan;
   const { bridge, chains } = names;
   const insert = (table: "nat" | "filter"): string[] =>
     missingJumps.filter((jump) => jump.table === table).map((jump) => `-I ${jump.chain} 1 ${jump.match}-j ${jump.target}`);
@@ -127,14 +149,60 @@ export function firewallText(
     "*filter",
     `:${chains.forward} - [0:0]`,
     `:${chains.input} - [0:0]`,
-    `-A ${chains.forward} -i ${bridge} -j ACCEPT`,
-    `-A ${chains.forward} -o ${bridge} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT`,
-    // route_localnet would let a container reach what listens on this machine's 127.0.0.1 (CVE-2020-8558); only answers may come.
-    `-A ${chains.input} -i ${bridge} -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP`,
+    ...[...plan.write].map((chain) => `:${chain} - [0:0]`),
+    ...forwardLines(plan),
+    ...inputLines(plan),
+    ...mappings
+      .filter((mapping) => plan.write.has(egressChain(names, mapping.containerIp)))
+      .flatMap((mapping) => ownLines(plan, mapping)),
     ...insert("filter"),
+    ...plan.remove.flatMap((chain) => [`-F ${chain}`, `-X ${chain}`]),
     "COMMIT",
     "",
   ].join("\n");
+}
+
+const ownLines = ({ names, hostAddress }: FirewallPlan, { handle, containerIp, egress, nameservers }: Mapping) =>
+  egressLines(egressChain(names, containerIp), { handle, rules: egress, nameservers, hostAddress });
+
+/** From and to containers: answers, then each container's own chain; a source that is no container's gets nowhere. */
+function forwardLines({ names, mappings, protectedAddresses }: FirewallPlan): string[] {
+  const { bridge, chains } = names;
+  const add = `-A ${chains.forward}`;
+  const guarded = protectedAddresses.flatMap((text) => {
+    const [address, port] = text.split(":");
+    const match = `${add} -i ${bridge} -d ${address}`;
+    return port === undefined ? refusals(match) : [`${match} -p tcp -m tcp --dport ${port} -j REJECT --reject-with tcp-reset`];
+  });
+  return [
+    `${add} -i ${bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+    ...guarded,
+    ...mappings.map(
+      ({ handle, containerIp }) =>
+        `${add} -s ${containerIp}/32 -i ${bridge} -m comment --comment ${handle} -j ${egressChain(names, containerIp)}`,
+    ),
+    ...refusals(`${add} -i ${bridge}`),
+    `${add} -o ${bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+    // What comes from another cell's container is for that container's chain to judge.
+    `${add} ! -i ${anyBridge} -o ${bridge} -m conntrack --ctstate DNAT -j ACCEPT`,
+    ...refusals(`${add} ! -i ${anyBridge} -o ${bridge}`),
+  ];
+}
+
+/** To this machine itself: answers, and its name server if it is one. */
+function inputLines({ names, mappings }: FirewallPlan): string[] {
+  const { bridge, chains } = names;
+  const add = `-A ${chains.input} -i ${bridge}`;
+  const servers = [...new Set(mappings.flatMap((mapping) => mapping.nameservers))].sort();
+  return [
+    `${add} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+    // route_localnet would let a container reach what listens on this machine's 127.0.0.1 (CVE-2020-8558).
+    `${add} -d 127.0.0.0/8 -j DROP`,
+    ...servers.flatMap((server) =>
+      ["udp", "tcp"].map((protocol) => `${add} -d ${server}/32 -p ${protocol} -m ${protocol} --dport 53 -j ACCEPT`),
+    ),
+    ...refusals(add),
+  ];
 }
 
 /** Takes out the jumps that are there and our chains, for `iptables-restore --noflush`. `saved` is the output of iptables-save. */
@@ -142,9 +210,13 @@ export function removalText(names: NetworkNames, saved: string): string {
   const chains = Object.values(names.chains);
   const lines: string[] = [];
   for (const [table, rows] of savedTables(saved)) {
-    const ours = chains.filter((chain) => rows.some((row) => row.startsWith(`:${chain} `)));
+    const shared = chains.filter((chain) => rows.some((row) => row.startsWith(`:${chain} `)));
+    const ours = [...shared, ...(table === "filter" ? egressChains(names, saved) : [])];
     if (ours.length === 0) continue;
-    const jumpRows = rows.filter((row) => row.startsWith("-A ") && chains.some((chain) => row.endsWith(`-j ${chain}`)));
+    const isOwn = (row: string): boolean => ours.some((chain) => row.startsWith(`-A ${chain} `));
+    const jumpRows = rows.filter(
+      (row) => row.startsWith("-A ") && !isOwn(row) && chains.some((chain) => row.endsWith(`-j ${chain}`)),
+    );
     lines.push(`*${table}`, ...jumpRows.map((row) => row.replace(/^-A /, "-D ")));
     lines.push(...ours.map((chain) => `-F ${chain}`), ...ours.map((chain) => `-X ${chain}`), "COMMIT");
   }
@@ -163,6 +235,12 @@ export function savedTables(saved: string): Map<string, string[]> {
   }
   return tables;
 }
+
+/** The chains of containers that are there. */
+export const egressChains = (names: NetworkNames, saved: string): readonly string[] =>
+  (savedTables(saved).get("filter") ?? [])
+    .filter((row) => row.startsWith(`:${names.egressPrefix}`))
+    .map((row) => row.slice(1, row.indexOf(" ")));
 
 /** Whether a jump into `target` stands in `chain`; what it matches before that is ours alone. */
 export const hasJump = (saved: ReadonlyMap<string, readonly string[]>, table: string, chain: string, target: string): boolean =>

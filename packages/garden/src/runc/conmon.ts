@@ -50,6 +50,9 @@ function conmonArgs(request: ConmonRequest): string[] {
     "error",
   ];
   // --sync: forks once only, so that conmon is our child as long as we live and init's afterwards. --full-attach: its socket stays in the bundle.
+  // A session keyring of its own would count against the one user all containers' roots are: at 200 the kernel refuses (maxkeys). No
+  // container can use keys anyway: seccomp refuses.
+  const keys = ["--no-new-keyring"];
   const sockets = ["--sync", "--full-attach", "--socket-dir-path", request.dir];
   return [
     "--api-version",
@@ -64,6 +67,7 @@ function conmonArgs(request: ConmonRequest): string[] {
     ...runtime,
     ...files,
     ...logs,
+    ...keys,
     ...sockets,
   ];
 }

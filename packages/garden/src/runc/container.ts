@@ -1,5 +1,6 @@
 // One real container: its first process is runc's init, started by the first `run`; later ones join it. What must survive the rep is in
 // its record, written before anything is started.
+import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -33,9 +34,9 @@ export interface ContainerTools {
   readonly seccomp: SeccompSpec;
   readonly nofileCeiling: number;
   readonly netnsFile: (handle: string) => string;
-  /** Shared by all that starts on this cell, so that a crowd does not make everything late. */
   /** Found when first asked for. */
   readonly lent: () => Promise<LentTools>;
+  /** Shared by all that starts on this cell, so that a crowd does not make everything late. */
   readonly starts: Turnstile;
 }
 
@@ -44,15 +45,15 @@ const passwdBytes = 1_048_576;
 /** A container with this many processes started in its life has a fault above it. */
 const maxProcesses = 10_000;
 
-export class RuncContainer implements Container {
 /** The first process of a lasting container. It is the cell's own, does nothing, and sees orphans off. */
 const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0:0", env: [], nofile: undefined };
 
+export class RuncContainer implements Container {
   readonly handle: string;
   readonly #tools: ContainerTools;
   readonly #layout: ContainerLayout;
   readonly #processes = new Map<string, RuncProcess>();
-  /** Ports are opened while the process starts. */
+  /** Ports are opened, and rules put in force, while runc makes the container. */
   readonly #portsOpen: Promise<void>;
   #record: ContainerRecord;
   /** Starts are one after another: each is written down before it begins. */
@@ -139,7 +140,6 @@ const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0
     return { ...counted, diskBytes };
   }
 
-  /** Stops following; what runs goes on. */
   async streamIn(spec: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
     const either = AbortSignal.any([signal, this.#ending.signal]);
     const [tools, place] = await Promise.all([this.#tools.lent(), this.#placeOf(spec)]);
@@ -158,6 +158,7 @@ const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0
     return { rootfs, userns, path, user: await this.#userOf(user) };
   }
 
+  /** Stops following; what runs goes on. */
   async detach(): Promise<void> {
     await this.#starting;
     await Promise.all([...this.#processes.values()].map((process) => process.detach()));
@@ -195,7 +196,6 @@ const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0
     await this.#remember([...this.#record.processes, record]);
     try {
       await this.#tools.starts.run(this.#ending.signal, () => this.#start(record, facts));
-      await this.#portsOpen;
     } catch (error) {
       await this.#remember(this.#record.processes.filter((one) => one.id !== spec.id));
       throw error;
@@ -228,7 +228,10 @@ const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0
       logFile: processLogFile(this.#layout, record.number),
       name: `${this.handle}-${record.number}`,
     });
-    if (isInit) await this.startCreated();
+    if (!isInit) return;
+    // Nothing of the container runs before its rules are in force.
+    await this.#portsOpen;
+    await this.startCreated();
   }
 
   /**
@@ -292,10 +295,11 @@ const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0
         maxPids: spec.maxPids,
         cpuWeight: spec.cpuWeight,
         swapLimit: countsSwap(),
+        hasIPv6: existsSync("/proc/sys/net/ipv6"),
+        lentFiles: lent,
         seccomp: this.#tools.seccomp,
       },
       process,
-        lentFiles: lent,
     );
   }
 

@@ -1,5 +1,7 @@
 // The three files of /etc that belong to the machine a container believes it is. Pure.
 
+import { parseIPv4 } from "../network/addresses.js";
+
 /** Links to the host's own stub resolver (127.0.0.53 and the like) lead nowhere from inside a container. */
 const isLoopback = (address: string): boolean => address.startsWith("127.") || address === "::1";
 
@@ -15,6 +17,13 @@ export function resolvConf(host: string, upstream: string | undefined): string {
   const lines = hasServer(own) || upstream === undefined ? own : keep(upstream);
   return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
 }
+
+/** The IPv4 name servers of a resolv.conf: containers have no other addresses. */
+export const nameserversOf = (resolv: string): readonly string[] =>
+  resolv
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .flatMap(([word, value = ""]) => (word === "nameserver" && parseIPv4(value) !== undefined ? [value] : []));
 
 export const hostsFile = (hostname: string, containerIp: string): string =>
   `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${containerIp}\t${hostname}\n`;

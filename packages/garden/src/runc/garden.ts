@@ -1,5 +1,6 @@
 // The real garden: skopeo and umoci for images, overlay and loop-mounted ext4 for roots, CNI and iptables for networks, runc under conmon
 // for processes. Each room does its own part; here they are put together, and taken apart again.
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, rmdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
@@ -9,19 +10,24 @@ import type { Container, ContainerSpec, Garden, GardenCapacity, ImageCredentials
 import { GardenError } from "../garden.js";
 import { RegistryClient } from "../image/registry.js";
 import { type CachedImage, ImageStore } from "../image/store.js";
+import { checkEgress } from "../network/egress.js";
+import { Forwarding } from "../network/forwarding.js";
 import { CellNetwork, type Connection, networkFault } from "../network/network.js";
+import type { Mapping } from "../network/plan.js";
 import type { PortRange } from "../network/ports.js";
 import { type Exec, lastWords, makeExec } from "../tools/exec.js";
 import { makeFolder, readIfThere, readJson, writeOpen, writeWhole } from "../tools/files.js";
 import { Turnstile } from "../tools/flight.js";
+import { lockFile } from "../tools/lock.js";
 import { cgroupFolders } from "./cgroup.js";
 import { type ContainerTools, nofileCeiling, RuncContainer } from "./container.js";
-import { hostsFile, resolvConf } from "./etc.js";
+import { hostsFile, nameserversOf, resolvConf } from "./etc.js";
 import {
   type CellLayout,
   type ContainerLayout,
   cellLayout,
   containerLayout,
+  forwardingFile,
   idBaseOf,
   machineLock,
   resolvedHome,
@@ -32,12 +38,12 @@ import { asContainerRecord, type ContainerRecord } from "./records.js";
 import { handlePattern, listFolder, Remover } from "./remover.js";
 import { type SeccompProfile, seccompFor } from "./seccomp.js";
 import { capabilities } from "./spec.js";
+import { findLentTools, type LentTools } from "./stream.js";
 import { findTools, seccompFile, type Tools } from "./tools.js";
 
 export interface RuncGardenOptions {
   /** The platform's home folder; cells of one home share images and the ids of containers. */
   readonly home: string;
-import { findLentTools, type LentTools } from "./stream.js";
   readonly cellId: string;
   /** Where mapped ports answer; nowhere else. */
   readonly hostAddress: string;
@@ -47,6 +53,11 @@ import { findLentTools, type LentTools } from "./stream.js";
   readonly registryCaFiles: readonly string[];
   /** Shared by the cells of one home; locked between them. */
   readonly imageCacheDir: string;
+  /**
+   * `address` or `address:port`, where the platform itself answers on other machines: refused to containers before their own rules are
+   * asked. This machine's own addresses need not be named.
+   */
+  readonly protectedAddresses?: readonly string[];
   /** What the cache may hold on the disk; default 10,000,000,000 bytes, as Diego's. Images in use may exceed it. */
   readonly imageCacheBytes?: number;
   readonly clock: Clock;
@@ -69,6 +80,8 @@ const parallelDestroys = parallelStarts;
 const defaultCacheBytes = 10_000_000_000;
 /** After SIGKILL a process is gone at once, unless the kernel holds it. */
 const killWaitMs = 5_000;
+/** Whoever holds the machine's lock is making or removing a network: seconds on a machine that is out of breath. */
+const machineLockMs = 60_000;
 
 /** One container on its way to be: destroy takes it back. */
 interface Creation {
@@ -86,8 +99,10 @@ class RealGarden implements RuncGarden {
   readonly #destroying = new Map<string, Promise<void>>();
   readonly #starts = new Turnstile(parallelStarts);
   readonly #destroys = new Turnstile(parallelDestroys);
+  readonly #forwarding = new Forwarding(forwardingFile);
   #parts: { images: ImageStore; network: CellNetwork; tools: ContainerTools; remover: Remover } | undefined;
   #bootId = "";
+  #lent: Promise<LentTools> | undefined;
 
   constructor(options: RuncGardenOptions) {
     const home = resolvedHome(options.home);
@@ -101,7 +116,6 @@ class RealGarden implements RuncGarden {
     signal.throwIfAborted();
     const found = findTools();
     this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
-  #lent: Promise<LentTools> | undefined;
     const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
     for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await makeFolder(folder, 0o711);
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
@@ -171,10 +185,18 @@ class RealGarden implements RuncGarden {
     await rm(this.#cell.runDir, { recursive: true, force: true });
     // Another cell, or another home, may still be in them.
     await rmdir(this.#cell.homeRunDir).catch(() => {});
-    if ((await listFolder(runRoot)).every((name) => join(runRoot, name) === machineLock)) {
-      await rm(machineLock, { force: true });
-      await rmdir(runRoot).catch(() => {});
-    }
+    await this.#leaveMachine();
+  }
+
+  /** The last cell of the machine puts back what belongs to the machine. */
+  async #leaveMachine(): Promise<void> {
+    if (!existsSync(runRoot)) return;
+    await using _lock = await lockFile(this.#options.clock, machineLock, machineLockMs);
+    const others = (await listFolder(runRoot)).map((name) => join(runRoot, name));
+    if (!others.every((path) => path === machineLock || path === forwardingFile)) return;
+    await this.#forwarding.restore();
+    await rm(machineLock, { force: true });
+    await rmdir(runRoot).catch(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -224,6 +246,8 @@ class RealGarden implements RuncGarden {
       pluginDir: found.pluginDir,
       runDir: this.#cell.runDir,
       machineLock,
+      forwarding: this.#forwarding,
+      protectedAddresses: this.#options.protectedAddresses ?? [],
     });
     const profile = JSON.parse(await readFile(seccompFile, "utf8")) as SeccompProfile;
     const tools: ContainerTools = {
@@ -237,10 +261,20 @@ class RealGarden implements RuncGarden {
       seccomp: seccompFor(profile, capabilities),
       nofileCeiling: await nofileCeiling(),
       netnsFile: (handle) => network.netnsFile(handle),
+      lent: () => this.#lentTools(),
       starts: this.#starts,
     };
     const remover = new Remover({ clock, exec, cell: this.#cell, network, runcPath: found.runc });
     return { images, network, tools, remover };
+  }
+
+  /** Looked for once it is needed; looked for again if that failed. */
+  #lentTools(): Promise<LentTools> {
+    this.#lent ??= findLentTools(this.#exec).catch((error: unknown) => {
+      this.#lent = undefined;
+      throw error;
+    });
+    return this.#lent;
   }
 
   async #create(spec: ContainerSpec, signal: AbortSignal): Promise<Container> {
@@ -259,22 +293,12 @@ class RealGarden implements RuncGarden {
     }
   }
 
-      lent: () => this.#lentTools(),
   async #make(spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<Container> {
     const { network, tools } = this.#assembled();
     const layout = containerLayout(this.#cell, spec.handle);
     await makeFolder(layout.dir, 0o711);
     // A part that fails stops the other, and both have ended before anything is taken back.
     const failed = new AbortController();
-  /** Looked for once it is needed; looked for again if that failed. */
-  #lentTools(): Promise<LentTools> {
-    this.#lent ??= findLentTools(this.#exec).catch((error: unknown) => {
-      this.#lent = undefined;
-      throw error;
-    });
-    return this.#lent;
-  }
-
     const either = AbortSignal.any([signal, failed.signal]);
     const orFail = <Result>(part: Promise<Result>): Promise<Result> =>
       part.catch((error: unknown) => {
@@ -312,16 +336,21 @@ class RealGarden implements RuncGarden {
     network: CellNetwork,
     signal: AbortSignal,
   ): Promise<Connection> {
-    const { handle, hostname } = spec;
+    const { handle, hostname, ports, egress } = spec;
     await makeFolder(layout.etcDir, 0o711);
-    const connection = await network.attach(handle, layout.userns, this.#idBase, spec.ports, signal);
-    const [resolv, upstream] = await Promise.all(
+    const [host, upstream] = await Promise.all(
       ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"].map((file) => readIfThere(file)),
+    );
+    const resolv = resolvConf(host ?? "", upstream);
+    const nameservers = nameserversOf(resolv);
+    const connection = await network.attach(
+      { handle, userns: layout.userns, idBase: this.#idBase, ports, egress, nameservers },
+      signal,
     );
     await Promise.all([
       writeOpen(join(layout.etcDir, "hosts"), hostsFile(hostname, connection.containerIp)),
       writeOpen(join(layout.etcDir, "hostname"), `${hostname}\n`),
-      writeOpen(join(layout.etcDir, "resolv.conf"), resolvConf(resolv ?? "", upstream)),
+      writeOpen(join(layout.etcDir, "resolv.conf"), resolv),
     ]);
     return connection;
   }
@@ -369,7 +398,7 @@ class RealGarden implements RuncGarden {
       )
         adopted.push(record);
     }
-    await network.adopt(adopted.map(({ spec, containerIp, ports }) => ({ handle: spec.handle, containerIp, ports })));
+    await network.adopt(await Promise.all(adopted.map((record) => this.#mappingOf(record))));
     const statuses = await this.#runcStatuses(tools.runcPath);
     for (const record of adopted) {
       const container = new RuncContainer(tools, record, Promise.resolve());
@@ -384,6 +413,11 @@ class RealGarden implements RuncGarden {
     }
   }
 
+  async #mappingOf({ spec, containerIp, ports }: ContainerRecord): Promise<Mapping> {
+    const resolv = await readIfThere(join(containerLayout(this.#cell, spec.handle).etcDir, "resolv.conf"));
+    return { handle: spec.handle, containerIp, ports, egress: spec.egress, nameservers: nameserversOf(resolv ?? "") };
+  }
+
   async #runcStatuses(runcPath: string): Promise<Map<string, string>> {
     const { stdout } = await this.#exec(runcPath, ["--root", this.#cell.runcRoot, "list", "--format", "json"]);
     const rows = (JSON.parse(stdout.toString("utf8")) as { id: string; status: string }[] | null) ?? [];
@@ -393,11 +427,12 @@ class RealGarden implements RuncGarden {
 
 function checkSpec(spec: ContainerSpec): void {
   if (!handlePattern.test(spec.handle))
-    throw new GardenError("tool-failed", `"${spec.handle}" is no handle: A-Z a-z 0-9 _ - only, at most 64`);
-  if (!hostnamePattern.test(spec.hostname)) throw new GardenError("tool-failed", `"${spec.hostname}" is no host name`);
+    throw new GardenError("spec-invalid", `"${spec.handle}" is no handle: A-Z a-z 0-9 _ - only, at most 64`);
+  checkEgress(spec.egress);
+  if (!hostnamePattern.test(spec.hostname)) throw new GardenError("spec-invalid", `"${spec.hostname}" is no host name`);
   if (Buffer.byteLength(JSON.stringify(spec.properties)) > maxPropertiesBytes) {
     throw new GardenError(
-      "tool-failed",
+      "spec-invalid",
       `the properties of container ${spec.handle} are larger than ${maxPropertiesBytes} bytes`,
     );
   }

@@ -33,6 +33,8 @@ export interface ContainerLayout {
 export const runRoot = "/run/muster";
 /** Locked while a cell chooses its network. */
 export const machineLock = join(runRoot, "lock");
+/** Holds what the machine's forwarding was before the first cell. */
+export const forwardingFile = join(runRoot, "ip_forward");
 
 /** The home without symbolic links, also before it exists: one folder must never have two sets of names. */
 export function resolvedHome(home: string): string {

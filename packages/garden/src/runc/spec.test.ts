@@ -32,6 +32,7 @@ const facts: ContainerFacts = {
   maxPids: 32,
   cpuWeight: 50,
   swapLimit: true,
+  hasIPv6: true,
   seccomp: { defaultAction: "SCMP_ACT_ERRNO", defaultErrnoRet: 38, architectures: [], syscalls: [] },
 };
 

@@ -96,16 +96,18 @@ export interface ContainerFacts {
   readonly cpuWeight: number;
   /** Whether the kernel counts swap; where it does not, asking for a limit is an error. */
   readonly swapLimit: boolean;
+  /** Whether the kernel has IPv6, which can then be switched off. */
+  readonly hasIPv6: boolean;
   readonly seccomp: SeccompSpec;
-}
-
   /** Programs and libraries of this machine that the container's own first process needs; none unless it is a lasting one. */
   readonly lentFiles?: readonly string[];
-const bind = (source: string, destination: string) => ({
-  destination,
+}
+
 /** Where lent files are seen: on the container's own /dev, where no image's files are. */
 export const lentFolder = "/dev/.muster";
 
+const bind = (source: string, destination: string) => ({
+  destination,
   type: "bind",
   source,
   options: ["bind", "ro", "nosuid", "nodev", "noexec"],
@@ -131,12 +133,12 @@ function mounts(facts: ContainerFacts) {
     bind(`${facts.etcDir}/hosts`, "/etc/hosts"),
     bind(`${facts.etcDir}/hostname`, "/etc/hostname"),
     bind(`${facts.etcDir}/resolv.conf`, "/etc/resolv.conf"),
-  ];
-}
     ...(facts.lentFiles ?? []).map((file) => ({
       ...bind(file, `${lentFolder}/${basename(file)}`),
       options: ["bind", "ro", "nosuid", "nodev"],
     })),
+  ];
+}
 
 /** Diego's weight of 1 … 100 in cgroup shares; the kernel's least is 2. Source: cell.md section 10. */
 export const cpuShares = (weight: number): number => Math.max(2, Math.floor((1_024 * Math.min(100, Math.max(1, weight))) / 100));
@@ -164,8 +166,13 @@ export function containerSpec(facts: ContainerFacts, process: ProcessFacts) {
         { type: "mount" },
         { type: "cgroup" },
       ],
-      // The network namespace is the container's own, so these are its alone: any port, and ping without a capability.
-      sysctl: { "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 65535" },
+      sysctl: {
+        // The network namespace is the container's own, so these are its alone: any port, and ping without a capability.
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": "0 65535",
+        // It has IPv4 alone: over its link's own IPv6 address it would reach neighbours past all rules. Its loopback keeps ::1.
+        ...(facts.hasIPv6 ? { "net.ipv6.conf.eth0.disable_ipv6": "1" } : {}),
+      },
       resources: {
         devices: [{ allow: false, access: "rwm" }],
         cpu: { shares: cpuShares(facts.cpuWeight) },

@@ -50,7 +50,7 @@ export type Exec = (tool: string, args: readonly string[], options?: ExecOptions
 const defaultTimeoutMs = 30_000;
 const defaultOutputBytes = 4 * 1_048_576;
 const stderrBytes = 65_536;
-/** How long pipes may stay open after the tool itself has ended: a grandchild may hold them. */
+/** How long pipes may stay open, with nothing in them, after the tool itself has ended: a grandchild may hold them. */
 const pipeGraceMs = 250;
 
 /** Tools of /usr/sbin must be found also where the caller's PATH lacks it. */
@@ -145,7 +145,19 @@ export function makeExec(clock: Clock): Exec {
         fault ??= new ToolError(tool, "missing", "could not be started", { cause });
         settle(undefined);
       });
-      child.on("exit", (code) => clock.after(pipeGraceMs, () => settle(code ?? undefined)));
+      const settleWhenQuiet = (code: number | undefined, seen: number): void => {
+        if (settled) return;
+        // A late timer comes before the reading that is due: only a turn of the loop with nothing to read is quiet. Half an answer must
+        // never pass for a whole one.
+        setImmediate(() => {
+          const now = gathered.stdoutBytes + gathered.stderr.length;
+          if (now === seen) settle(code);
+          else clock.after(pipeGraceMs, () => settleWhenQuiet(code, now));
+        });
+      };
+      child.on("exit", (code) => {
+        clock.after(pipeGraceMs, () => settleWhenQuiet(code ?? undefined, gathered.stdoutBytes + gathered.stderr.length));
+      });
       child.on("close", (code) => settle(code ?? undefined));
       child.stdin?.on("error", () => {});
       child.stdin?.end(options.input);
