@@ -1,23 +1,15 @@
 // One cell's session: hello, inventory, batches, heartbeats (races.md R1, R3, C4, C5). Every decision is the core's; this file orders them.
-import type {
-  ContainerReport,
-  ReportItem,
-  ReportReply,
-  ReportRequest,
-  ReportResponse,
-  Started,
-} from "@muster/proto/muster/v1/report";
-import { ContainerState } from "@muster/proto/muster/v1/report";
-import { actualLRPKeyFromWire, cellPresenceFromWire, instanceKeyFromWire, netInfoFromWire } from "@muster/shared/codec";
+import type { ContainerReport, ReportItem, ReportReply, ReportRequest, ReportResponse } from "@muster/proto/muster/v1/report";
+import { cellPresenceFromWire } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
-import { type ActualLRPInstanceKey, type ActualLRPKey, asCellId, type CellId, type ProcessGuid } from "@muster/shared/model";
-import { claimActualLRP, crashActualLRP, reportRemoved, type StartRequest, startActualLRP } from "../core/actual-lrp.js";
+import { asCellId, type CellId } from "@muster/shared/model";
 import { losePresence, registerPresence } from "../core/cells.js";
-import type { Command, CoreState } from "../core/decision.js";
-import { decideInventoryKey, type InventoryContainer } from "../core/inventory.js";
+import type { Command } from "../core/decision.js";
 import type { Journal } from "../journal/journal.js";
+import { inventoryCommands } from "./inventory-report.js";
 import type { Leases } from "./leases.js";
+import { keepsUndecided, reportCommand } from "./report-items.js";
 import type { Room } from "./room.js";
 
 export interface SessionHost {
@@ -26,6 +18,7 @@ export interface SessionHost {
   readonly log: Log;
   /** Shared by all sessions: what they report is decided within it. */
   readonly room: Room;
+  readonly maxTaskRetries: number;
   /** Makes this the cell's one session: the older one is cut before its queue is decided. */
   adopt(cellId: CellId, session: ReportSession): void;
 }
@@ -33,7 +26,7 @@ export interface SessionHost {
 /** Bounds: what a session may have undecided, and how much an inventory may hold. */
 const maxUnanswered = 4_000;
 const maxInventory = 20_000;
-/** So many keys of an inventory are decided in one tick. */
+/** So many keys and tasks of an inventory are decided in one tick. */
 const inventorySlice = 100;
 /** C4: an inventory that has not come by then costs the cell its presence. */
 export const inventoryDueMs = 60_000;
@@ -189,11 +182,11 @@ export class ReportSession {
 
   async #decideInventory(cellId: CellId, containers: readonly ContainerReport[]): Promise<void> {
     const { journal, room } = this.#host;
-    const read = (): Promise<Map<string, Keyed>> => journal.read((state) => inventoryKeys(state, cellId, containers));
-    const keys = [...(await room.within(inventorySlice, read)).values()];
-    for (let at = 0; at < keys.length && !this.#ended; at += inventorySlice) {
-      const slice = keys.slice(at, at + inventorySlice);
-      await room.within(slice.length, () => Promise.all(slice.map((key) => journal.submit(decideInventoryKey(key)))));
+    const read = (): Promise<Command<void>[]> => journal.read((state) => inventoryCommands(state, cellId, containers));
+    const commands = await room.within(inventorySlice, read);
+    for (let at = 0; at < commands.length && !this.#ended; at += inventorySlice) {
+      const slice = commands.slice(at, at + inventorySlice);
+      await room.within(slice.length, () => Promise.all(slice.map((command) => journal.submit(command))));
     }
   }
 
@@ -217,105 +210,19 @@ export class ReportSession {
   async #decide(item: ReportItem): Promise<ReportReply | undefined> {
     const reply: ReportReply = { id: item.id, errorType: "", errorMessage: "", keepContainer: false, shouldStart: false };
     try {
-      await this.#host.journal.submit(this.#commandOf(item));
-      return reply;
+      if (this.#cellId === undefined) throw new BbsError("InvalidRequest");
+      const { journal, maxTaskRetries } = this.#host;
+      const { refusal, ...decided } = await journal.submit(reportCommand(item, { cellId: this.#cellId, maxTaskRetries }));
+      return { ...reply, ...decided, ...(refusal === undefined ? {} : refusedWith(refusal)) };
     } catch (error) {
       if (!(error instanceof BbsError)) throw error;
       if (error.code === "Unavailable" || error.code === "OutcomeUnknown" || error.code === "ResourceExhausted") return undefined;
-      return { ...reply, errorType: error.code, errorMessage: error.message };
+      return { ...reply, ...refusedWith(error), keepContainer: keepsUndecided(item) };
     }
   }
-
-  #commandOf(item: ReportItem): Command<void> {
-    const { key, instanceKey } = this.#keysOf(item);
-    const { report } = item;
-    switch (report?.$case) {
-      case "claimed":
-        return claimActualLRP({ processGuid: key.processGuid, index: key.index, instanceKey });
-      case "started":
-        return startActualLRP(startRequestOf(key, instanceKey, report.value));
-      case "crashed":
-        return crashActualLRP({ key, instanceKey, reason: report.value.errorMessage });
-      case "removed":
-        return reportRemoved({ processGuid: key.processGuid, index: key.index, instanceKey });
-      default:
-        throw new BbsError("Unimplemented", `a report of kind ${report?.$case ?? "none"} is not served yet`);
-    }
-  }
-
-  /** A cell speaks in its own name only. */
-  #keysOf(item: ReportItem): { readonly key: ActualLRPKey; readonly instanceKey: ActualLRPInstanceKey } {
-    const instanceKey = instanceKeyFromWire(item.actualLrpInstanceKey);
-    const named = item.actualLrpKey !== undefined && item.actualLrpKey.processGuid !== "" && item.actualLrpKey.index >= 0;
-    if (item.actualLrpKey === undefined || !named || instanceKey === undefined)
-      throw new BbsError("InvalidRequest", "Invalid field: actual_lrp_key");
-    if (instanceKey.cellId !== this.#cellId)
-      throw new BbsError("PermissionDenied", `a report of cell ${this.#cellId} names cell ${instanceKey.cellId}`);
-    return { key: actualLRPKeyFromWire(item.actualLrpKey), instanceKey };
-  }
 }
 
-/** @throws BbsError InvalidRequest without an address. */
-export function startRequestOf(key: ActualLRPKey, instanceKey: ActualLRPInstanceKey, started: Started): StartRequest {
-  const netInfo = netInfoFromWire(started.actualLrpNetInfo);
-  if (netInfo === undefined) throw new BbsError("InvalidRequest", "Invalid field: actual_lrp_net_info");
-  return {
-    key,
-    instanceKey,
-    netInfo,
-    internalRoutes: started.actualLrpInternalRoutes.map((route) => route.hostname),
-    metricTags: new Map(Object.entries(started.metricTags)),
-    routable: started.routable,
-    availabilityZone: started.availabilityZone,
-  };
-}
-
-const stateOf = {
-  [ContainerState.CONTAINER_STATE_CLAIMED]: "CLAIMED",
-  [ContainerState.CONTAINER_STATE_RUNNING]: "RUNNING",
-} as const;
-
-type Keyed = Parameters<typeof decideInventoryKey>[0];
-
-/** Every key that a row of this cell or a container of the inventory names. */
-function inventoryKeys(state: CoreState, cellId: CellId, containers: readonly ContainerReport[]): Map<string, Keyed> {
-  const keys = new Map<string, Keyed & { containers: InventoryContainer[] }>();
-  const at = (processGuid: ProcessGuid, index: number): { containers: InventoryContainer[] } => {
-    const name = `${processGuid}/${index}`;
-    const known = keys.get(name) ?? { cellId, processGuid, index, containers: [] };
-    keys.set(name, known);
-    return known;
-  };
-  for (const row of state.tables.rowsOnCell(cellId)) at(row.processGuid, row.index);
-  for (const report of containers) {
-    const instanceKey = instanceKeyFromWire(report.actualLrpInstanceKey);
-    if (report.actualLrpKey === undefined || instanceKey?.cellId !== cellId) continue;
-    const key = actualLRPKeyFromWire(report.actualLrpKey);
-    at(key.processGuid, key.index).containers.push(inventoryContainer(key, instanceKey, report, state));
-  }
-  return keys;
-}
-
-function inventoryContainer(
-  key: ActualLRPKey,
-  instanceKey: ActualLRPInstanceKey,
-  report: ContainerReport,
-  state: CoreState,
-): InventoryContainer {
-  const containerState = stateOf[report.state as keyof typeof stateOf] ?? "COMPLETED";
-  const netInfo = netInfoFromWire(report.actualLrpNetInfo);
-  const zone = state.tables.cell(instanceKey.cellId)?.zone ?? "";
-  const started: StartRequest | undefined =
-    containerState === "RUNNING" && netInfo !== undefined
-      ? {
-          key,
-          instanceKey,
-          netInfo,
-          internalRoutes: [],
-          metricTags: new Map(),
-          routable: report.routable,
-          availabilityZone: zone,
-        }
-      : undefined;
-  return { instanceGuid: instanceKey.instanceGuid, state: containerState, started };
-}
+const refusedWith = ({ code, message }: BbsError): Pick<ReportReply, "errorType" | "errorMessage"> => ({
+  errorType: code,
+  errorMessage: message,
+});
