@@ -12,7 +12,7 @@ const of = (clients: readonly BbsClients[], n: number): BbsClients => {
 };
 
 /** On a busy machine the store may stall for a second: the call is made again, and its latency is all of the time. */
-const patient =
+export const patient =
   (call: Call): Call =>
   (n, done) => {
     let tries = 1;

@@ -76,7 +76,7 @@ export async function benchFleet(home: StoreHome, { instances, calls }: FleetOpt
 }
 
 /** Desires, claims and starts through core and journal, as calls would, but in this process. Resolves with the seconds it took. */
-async function fill(home: StoreHome, instances: number): Promise<number> {
+export async function fill(home: StoreHome, instances: number): Promise<number> {
   const startedMs = systemClock.elapsedMs();
   await using store = await home.open();
   const active = await startActive(store);

@@ -1,15 +1,17 @@
-// `pnpm bench store|bbs|auction|garden`: measures, and prints one JSON document and nothing else on stdout.
+// `pnpm bench store|bbs|auction|garden|watch`: measures, and prints one JSON document and nothing else on stdout.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { auctionBenchDefaults, benchAuction } from "./auction.js";
 import { bbsBenchDefaults, benchBbs } from "./bbs.js";
 import { benchGarden } from "./garden.js";
 import { benchStore } from "./store.js";
+import { benchWatch, watchBenchDefaults } from "./watch.js";
 
 const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--fleet INSTANCES] [--profile DIR]
        pnpm bench auction [--size INSTANCES]
        pnpm bench garden
+       pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--profile DIR]
 
 store     commits of 1, 16 and 127 puts on each driver, or on the one named; --size  bytes of each value
 bbs       unary calls beside a bare echo, reported items, lists, and core with journal alone; both stores unless one is named.
@@ -17,6 +19,7 @@ bbs       unary calls beside a bare echo, reported items, lists, and core with j
           --fleet  instances on record for lists, memory and failover (${bbsBenchDefaults.fleets.join(" and ")}; 0: none)
           --profile  the service writes its CPU profile into this folder
 garden    a cached image from create to process started, beside a bare \`runc run\`; as root
+watch     calls beside changes, without and with watchers (${watchBenchDefaults.watchers} watchers, ${watchBenchDefaults.lrps} instances, ${watchBenchDefaults.changes} changes/s)
 auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
 `;
 
@@ -39,6 +42,11 @@ function fleetsOf(given: string): number[] {
     : fail("--fleet is a multiple of 5");
 }
 
+function numberOf(name: string, given: string | undefined, otherwise: number): number {
+  const number = Number(given ?? otherwise);
+  return Number.isInteger(number) && number > 0 && number <= 1_000_000 ? number : fail(`${name} is a number from 1 to 1000000`);
+}
+
 function storeOf(given: string | undefined): "lmdb" | "etcd" | undefined {
   if (given === undefined || given === "lmdb" || given === "etcd") return given;
   return fail(`no store is called ${given}`);
@@ -50,6 +58,9 @@ async function run(): Promise<object> {
     size: { type: "string" },
     fleet: { type: "string" },
     profile: { type: "string" },
+    watchers: { type: "string" },
+    lrps: { type: "string" },
+    changes: { type: "string" },
   } as const;
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const size = sizeOf(values.size);
@@ -70,6 +81,14 @@ async function run(): Promise<object> {
       });
     case "garden":
       return benchGarden();
+    case "watch":
+      if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true });
+      return benchWatch({
+        watchers: numberOf("--watchers", values.watchers, watchBenchDefaults.watchers),
+        lrps: numberOf("--lrps", values.lrps, watchBenchDefaults.lrps),
+        changes: numberOf("--changes", values.changes, watchBenchDefaults.changes),
+        profileDir: values.profile,
+      });
     case "auction":
       return benchAuction(size === undefined ? {} : { instances: [size] });
     default:

@@ -43,6 +43,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   });
   await using store = await openStore(config.store, log);
   const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal);
+  metrics.elected(leadership.lost);
   health = { ok: true, state: "loading" };
   let lose: (cause: Error) => void = () => undefined;
   const lost = new Promise<never>((_resolve, reject) => {
@@ -78,7 +79,10 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   active = term;
   metrics.follow(term);
   const serve = { log, elapsedMs: () => systemClock.elapsedMs(), observe: metrics.called };
-  const server = await serveGrpc(config.grpc_address, readTls(config.tls), (grpc) => registerServices(grpc, term, serve));
+  const server = await serveGrpc(config.grpc_address, readTls(config.tls), (grpc) => registerServices(grpc, term, serve), {
+    refused: metrics.refused,
+  });
+  metrics.connections(() => server.connections);
   const http =
     config.http_address === undefined
       ? undefined

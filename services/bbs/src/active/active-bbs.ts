@@ -183,6 +183,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     readonly ttlMs: number;
   }): void {
     this.log.info({ key: lease.key, kind: lease.kind }, "lease expired");
+    this.#options.metrics.expired?.(lease.kind);
     const cellId = asCellId(lease.key);
     const command = lease.kind === "lock" ? releaseLock(lease.key, lease.owner) : losePresence(cellId, lease.owner);
     // C4: a live presence always belongs to a session; one that expires closes its session.

@@ -166,6 +166,7 @@ export class Feed {
   #lastSequence: bigint;
   /** History holds every commit after this one. */
   #reachesBackTo: bigint;
+  readonly #observers: ((batch: CommittedBatch) => void)[] = [];
   readonly #everywhere = new Set<Watcher>();
   readonly #byCell = new Map<CellId, Set<Watcher>>();
 
@@ -193,7 +194,13 @@ export class Feed {
     return most;
   }
 
+  /** Shows `look` every commit from now on, before watchers get it. It must not throw. */
+  observe(look: (batch: CommittedBatch) => void): void {
+    this.#observers.push(look);
+  }
+
   publish(batch: CommittedBatch): void {
+    for (const look of this.#observers) look(batch);
     const entry = feedEntry(batch);
     this.#lastSequence = entry.sequence;
     this.#remember(entry);

@@ -24,6 +24,8 @@ export interface CommandOrigin {
 export interface JournalMetrics {
   committed(writes: number, durationMs: number): void;
   resent(): void;
+  /** A lock or presence was not renewed in time. */
+  expired?(kind: "lock" | "presence"): void;
 }
 
 export interface JournalOptions {
