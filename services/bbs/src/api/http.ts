@@ -81,11 +81,6 @@ class HttpApi {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // The term is over: as if this process were gone already, so that Diego's clients try again, elsewhere.
-    if (this.#calls.events.closed) {
-      request.socket.destroy();
-      return;
-    }
     const [path = ""] = (request.url ?? "").split("?", 1);
     const stream = streamRoutes.get(path);
     const route = this.#routes.get(path);
@@ -93,6 +88,8 @@ class HttpApi {
     if (stream === undefined && route === undefined) response.writeHead(404, { "content-length": 0 }).end();
     else if (request.method !== method) response.writeHead(405, { "content-length": 0, allow: method }).end();
     else if (stream !== undefined) await this.#streams.answer(stream, request, response, () => peerOf(request));
+    // The term is over: as if this process were gone already, so that Diego's clients try again, elsewhere.
+    else if (this.#calls.events.closed) request.socket.destroy();
     else if (route !== undefined) await this.#call(route, request, response);
   }
 
