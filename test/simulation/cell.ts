@@ -70,6 +70,16 @@ export class CellSeat extends Seat {
           if (answer.desiredLrp === undefined) throw new GardenError("timeout", "an answer without its record");
           return answer.desiredLrp;
         },
+        fetchTask: async (taskGuid, signal) => {
+          const answer = await door.call(
+            process,
+            "TaskByGuid",
+            ({ calls }) => calls.taskByGuid({ taskGuid }, { peer, traceId: "" }),
+            { signal },
+          );
+          if (answer.task === undefined) throw new GardenError("timeout", "an answer without its record");
+          return answer.task;
+        },
       },
       owner,
       evacuating: false,

@@ -82,6 +82,7 @@ export class Harmonizer {
   constructor(options: HarmonizerOptions) {
     this.#options = options;
     options.registry.onChange((guid, record, before) => {
+      if ((record ?? before)?.task !== undefined) return;
       const key = (record ?? before)?.key;
       if (record === undefined) this.#accepted.delete(guid);
       if (key !== undefined) this.#look(guid, key);
@@ -106,7 +107,9 @@ export class Harmonizer {
     this.#mode = "everything";
     const nowMs = this.#options.clock.elapsedMs();
     for (const [guid, untilMs] of this.#quietUntil) if (untilMs <= nowMs) this.#quietUntil.delete(guid);
-    for (const record of this.#options.registry.all()) this.#dirty.set(record.instanceGuid, record.key);
+    for (const record of this.#options.registry.all()) {
+      if (record.task === undefined) this.#dirty.set(record.instanceGuid, record.key);
+    }
     for (const row of this.#options.mirror.tables.actualLRPs.values()) {
       if (row.instanceKey !== undefined) this.#dirty.set(row.instanceKey.instanceGuid, row);
     }

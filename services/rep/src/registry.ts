@@ -1,6 +1,6 @@
 // The containers of this cell and what they hold of it: the one place where a container's state changes.
 import { invariant } from "@muster/shared/errors";
-import type { InstanceGuid } from "@muster/shared/model";
+import type { InstanceGuid, TaskGuid } from "@muster/shared/model";
 import { type ContainerRecord, type ContainerState, isStarting, mayBecome, type Resources, resourcesOf } from "./plan/index.js";
 
 /** Called after the change; `undefined` means the container is gone. */
@@ -14,6 +14,7 @@ export class Registry {
   readonly total: Resources;
   readonly #records = new Map<InstanceGuid, ContainerRecord>();
   readonly #listeners = new Set<RegistryListener>();
+  readonly #byTask = new Map<TaskGuid, Set<InstanceGuid>>();
   #used: Resources = { memoryMb: 0, diskMb: 0, containers: 0 };
   #starting = 0;
 
@@ -47,10 +48,17 @@ export class Registry {
 
   /** Whether a container that is not completed holds this index (rule P2). */
   holds(processGuid: string, index: number): boolean {
-    for (const { key, state } of this.#records.values()) {
-      if (key.processGuid === processGuid && key.index === index && state !== "completed") return true;
+    for (const { key, task, state } of this.#records.values()) {
+      if (task === undefined && key.processGuid === processGuid && key.index === index && state !== "completed") return true;
     }
     return false;
+  }
+
+  /** The containers of a task: one at most that is not completed, beside those of earlier attempts that are not gone yet. */
+  ofTask(taskGuid: TaskGuid): readonly ContainerRecord[] {
+    return [...(this.#byTask.get(taskGuid) ?? [])]
+      .map((guid) => this.#records.get(guid))
+      .filter((record) => record !== undefined);
   }
 
   onChange(listener: RegistryListener): () => void {
@@ -91,12 +99,22 @@ export class Registry {
   #put(guid: InstanceGuid, record: ContainerRecord | undefined): void {
     const before = this.#records.get(guid);
     if (before !== undefined) this.#account(before, -1);
+    this.#indexTask(guid, (record ?? before)?.task?.guid, record !== undefined);
     if (record === undefined) this.#records.delete(guid);
     else {
       this.#records.set(guid, record);
       this.#account(record, 1);
     }
     for (const listener of this.#listeners) listener(guid, record, before);
+  }
+
+  #indexTask(guid: InstanceGuid, taskGuid: TaskGuid | undefined, held: boolean): void {
+    if (taskGuid === undefined) return;
+    const guids = this.#byTask.get(taskGuid) ?? new Set();
+    if (held) guids.add(guid);
+    else guids.delete(guid);
+    if (guids.size === 0) this.#byTask.delete(taskGuid);
+    else this.#byTask.set(taskGuid, guids);
   }
 
   #account(record: ContainerRecord, sign: 1 | -1): void {

@@ -99,9 +99,9 @@ describe("an instance's start", () => {
   it("of an action this cell cannot carry out crashes with its name", async () => {
     const world = await openWorld();
     const { action } = desiredLRP("p");
-    const upload = { artifact: "", from: "/a", to: "http://b", logSource: "", user: "root" };
-    await world.placed("p", { action: { ...action, runAction: undefined, uploadAction: upload } as never });
-    expect(theRow(world, "p")?.crashReason).toBe("this cell cannot carry out a upload action");
+    const inspect = { imageUrl: "docker:///library/app", logSource: "" };
+    await world.placed("p", { action: { ...action, runAction: undefined, inspectImageAction: inspect } as never });
+    expect(theRow(world, "p")?.crashReason).toBe("this cell cannot carry out a inspectImage action");
     expect(await world.garden.containers()).toEqual([]);
     await world.stop();
   });

@@ -3,6 +3,7 @@
 import { setMaxListeners } from "node:events";
 import type { Container, Garden, GardenError } from "@muster/garden";
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import type { Task } from "@muster/proto/models/task";
 import type { ContainerMetrics, PerformRequest, PerformResponse, StateResponse } from "@muster/proto/muster/v1/rep";
 import type { ContainerReport } from "@muster/proto/muster/v1/report";
 import type { WatchRequest, WatchResponse } from "@muster/proto/muster/v1/watch";
@@ -10,7 +11,7 @@ import type { Clock, Entropy } from "@muster/shared/clock";
 import { BbsError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
 import { Mirror } from "@muster/shared/mirror";
-import { asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
+import { asDomainName, asInstanceGuid, asProcessGuid, asTaskGuid } from "@muster/shared/model";
 import type { ContainerStore } from "./data/store.js";
 import { Executor } from "./executor/executor.js";
 import { GardenWatch } from "./garden-watch.js";
@@ -25,11 +26,14 @@ import {
   instanceGuidOf,
   type LRPAsk,
   planPerform,
+  type TaskAsk,
+  type TaskPart,
 } from "./plan/index.js";
 import { Registry } from "./registry.js";
 import { inventoryLine } from "./report/items.js";
 import { type Hello, type ReportConnection, ReportSession } from "./report/session.js";
 import { StateFeed } from "./state-feed.js";
+import { TaskHarmonizer } from "./task-harmonizer.js";
 
 /** How the rep reaches the BBS. */
 export interface RepIO {
@@ -37,6 +41,8 @@ export interface RepIO {
   openWatch(request: WatchRequest, signal: AbortSignal): AsyncIterable<WatchResponse>;
   /** @throws BbsError */
   fetchDesiredLRP(processGuid: string, signal: AbortSignal): Promise<DesiredLRP>;
+  /** @throws BbsError */
+  fetchTask(taskGuid: string, signal: AbortSignal): Promise<Task>;
 }
 
 export interface RepSettings {
@@ -93,6 +99,7 @@ export class Rep {
   readonly #mirror: Mirror;
   readonly #session: ReportSession;
   readonly #harmonizer: Harmonizer;
+  readonly #taskHarmonizer: TaskHarmonizer;
   readonly #gardenWatch: GardenWatch;
   readonly #feed: StateFeed;
   readonly #attempts = new Map<string, ContainerRecord["instanceGuid"]>();
@@ -133,7 +140,7 @@ export class Rep {
     });
     this.#mirror = new Mirror({
       open: options.io.openWatch,
-      kinds: ["actualLRP"],
+      kinds: ["actualLRP", "task"],
       cellId: settings.cellId,
       clock,
       log,
@@ -148,21 +155,34 @@ export class Rep {
       handler: {
         hello: () => this.#hello(),
         inventory: () => this.#inventory(),
-        onDecided: () => this.#harmonizer.everything(),
-        onReply: (item, reply) => this.#harmonizer.onReply(item, reply),
-        onClosed: () => this.#harmonizer.onSessionClosed(),
+        onDecided: () => {
+          this.#harmonizer.everything();
+          this.#taskHarmonizer.everything();
+        },
+        onReply: (item, reply) => {
+          this.#harmonizer.onReply(item, reply);
+          this.#taskHarmonizer.onReply(item, reply);
+        },
+        onClosed: () => {
+          this.#harmonizer.onSessionClosed();
+          this.#taskHarmonizer.onSessionClosed();
+        },
       },
     });
-    this.#harmonizer = new Harmonizer({
+    const harmony = {
       clock,
       log,
       registry: this.registry,
       executor: this.#executor,
       mirror: this.#mirror,
       session: this.#session,
-      fetchDesiredLRP: options.io.fetchDesiredLRP,
       cell: settings,
       adopting: () => this.#adopting,
+    };
+    this.#taskHarmonizer = new TaskHarmonizer({ ...harmony, fetchTask: options.io.fetchTask });
+    this.#harmonizer = new Harmonizer({
+      ...harmony,
+      fetchDesiredLRP: options.io.fetchDesiredLRP,
       onBulkSync: (ms) => observer?.bulkSync(ms),
     });
     this.#feed = new StateFeed({ clock, registry: this.registry, identity: this.#identity, condition: () => this.#condition() });
@@ -190,6 +210,7 @@ export class Rep {
     const either = AbortSignal.any([signal, broken.signal]);
     // Every container that waits for something listens to it; their number is bounded by the cell's capacity.
     setMaxListeners(0, either);
+    this.#taskHarmonizer.follow(either);
     const loops = [
       this.#session.run(either),
       this.#mirror.run(either),
@@ -212,22 +233,24 @@ export class Rep {
     if (request.cellId !== "" && request.cellId !== cellId) {
       throw new BbsError("InvalidRequest", "workload cell ID does not match this cell", { cell_id: request.cellId });
     }
-    const verdicts = planPerform(
+    const { lrps, tasks } = planPerform(
       {
         closedBecause: this.#closedBecause(),
         remaining: this.registry.remaining(),
         rootFSSchemes: new Set(this.#options.settings.rootFSSchemes),
         holds: (processGuid, index) => this.registry.holds(processGuid, index),
+        holdsTask: (taskGuid) => this.registry.ofTask(asTaskGuid(taskGuid)).some((record) => record.state !== "completed"),
         accepted: (auctionId) => this.#acceptedBefore(auctionId),
       },
       request.lrps,
+      request.tasks,
     );
-    const refused = verdicts.flatMap((verdict) =>
+    for (const verdict of lrps) if (verdict.take === "now") this.#reserve(verdict.ask, lrpKeyOf(verdict.ask), undefined);
+    for (const verdict of tasks) if (verdict.take === "now") this.#reserve(verdict.ask, ...taskKeyOf(verdict.ask));
+    const refused = [...lrps, ...tasks].flatMap((verdict) =>
       verdict.take === "refused" ? [{ auctionId: verdict.ask.auctionId, reason: verdict.reason }] : [],
     );
-    for (const verdict of verdicts) if (verdict.take === "now") this.#reserve(verdict.ask);
-    const tasks = request.tasks.map((task) => ({ auctionId: task.auctionId, reason: "this cell does not run tasks yet" }));
-    return { refused: [...refused, ...tasks] };
+    return { refused };
   }
 
   /** The whole state, then changes. */
@@ -238,7 +261,7 @@ export class Rep {
   /** Stops one instance now. @throws BbsError ResourceNotFound */
   stopInstance(processGuid: string, instanceGuid: string): void {
     const record = this.registry.get(asInstanceGuid(instanceGuid));
-    if (record === undefined || record.key.processGuid !== processGuid) {
+    if (record === undefined || record.task !== undefined || record.key.processGuid !== processGuid) {
       throw new BbsError("ResourceNotFound", "this cell has no such instance", { instance_guid: instanceGuid });
     }
     this.#executor.stop(record.instanceGuid);
@@ -253,9 +276,9 @@ export class Rep {
       if (container === undefined || usage === undefined) return undefined;
       return {
         instanceGuid: record.instanceGuid,
-        processGuid: record.key.processGuid,
+        processGuid: record.task === undefined ? record.key.processGuid : "",
         index: record.key.index,
-        taskGuid: "",
+        taskGuid: record.task?.guid ?? "",
         memoryUsageBytes: BigInt(usage.memoryBytes),
         memoryQuotaBytes: BigInt(record.memoryMb) * 1_048_576n,
         diskUsageBytes: BigInt(usage.diskBytes),
@@ -272,13 +295,13 @@ export class Rep {
     return guid !== undefined && this.registry.get(guid) !== undefined;
   }
 
-  #reserve(ask: LRPAsk): void {
+  #reserve(ask: LRPAsk | TaskAsk, key: ContainerRecord["key"], task: TaskPart | undefined): void {
     const { clock, entropy, log } = this.#options;
     const instanceGuid = asInstanceGuid(instanceGuidOf(entropy.guid()));
-    const key = { processGuid: asProcessGuid(ask.processGuid), index: ask.index, domain: asDomainName(ask.domain) };
     this.#remember(ask.auctionId, instanceGuid);
     this.registry.add({
       key,
+      task,
       instanceGuid,
       auctionId: ask.auctionId,
       rootFs: ask.rootFs,
@@ -293,8 +316,11 @@ export class Rep {
       netInfo: undefined,
       routable: false,
       startInfo: undefined,
+      stepsDone: [],
+      cacheKeys: [],
     });
-    log.info({ process_guid: ask.processGuid, index: ask.index, instance_guid: instanceGuid }, "container reserved");
+    const whose = task === undefined ? { process_guid: key.processGuid, index: key.index } : { task_guid: task.guid };
+    log.info({ ...whose, instance_guid: instanceGuid }, "container reserved");
   }
 
   #remember(auctionId: string, guid: ContainerRecord["instanceGuid"]): void {
@@ -355,6 +381,18 @@ export class Rep {
     ]);
   }
 }
+
+const lrpKeyOf = (ask: LRPAsk): ContainerRecord["key"] => ({
+  processGuid: asProcessGuid(ask.processGuid),
+  index: ask.index,
+  domain: asDomainName(ask.domain),
+});
+
+/** A task's log lines are found by its guid, where an LRP's have their process guid. */
+const taskKeyOf = (ask: TaskAsk): [ContainerRecord["key"], TaskPart] => [
+  { processGuid: asProcessGuid(ask.taskGuid), index: 0, domain: asDomainName(ask.domain) },
+  { guid: asTaskGuid(ask.taskGuid), resultFile: "", outcome: undefined, result: "" },
+];
 
 function capacityOf(settings: RepSettings, garden: Garden) {
   const own = garden.capacity();

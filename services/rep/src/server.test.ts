@@ -45,7 +45,7 @@ const calls: Record<string, (client: RepServiceClient) => Promise<unknown>> = {
   },
   Perform: (client) => unary(client.perform.bind(client), { cellId, lrps: [], tasks: [] }),
   StopLRPInstance: (client) => unary(client.stopLrpInstance.bind(client), { processGuid: "none", instanceGuid: "none" }),
-  Evacuate: (client) => unary(client.evacuate.bind(client), { cancel: false }),
+  Evacuate: (client) => unary(client.evacuate.bind(client), { cancel: false, progressOnly: false }),
   Logs: (client) =>
     collect(serverStream(client.logs.bind(client), { processGuid: "p", instanceGuid: "", follow: false }), (one) => [one]),
   ContainerMetrics: (client) => unary(client.containerMetrics.bind(client), {}),

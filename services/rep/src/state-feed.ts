@@ -1,8 +1,8 @@
 // The state stream: the whole state first, then what changed, coalesced; a message at least every 400 ms, so that silence means trouble.
 import type { StateResponse } from "@muster/proto/muster/v1/rep";
 import type { Clock } from "@muster/shared/clock";
-import type { InstanceGuid } from "@muster/shared/model";
-import { type CellCondition, type CellIdentity, cellState } from "./plan/index.js";
+import type { InstanceGuid, TaskGuid } from "@muster/shared/model";
+import { type CellCondition, type CellIdentity, cellState, type StateChange } from "./plan/index.js";
 import type { Registry } from "./registry.js";
 
 /** Below the 500 ms that readers are promised. */
@@ -11,7 +11,8 @@ const beatMs = 400;
 const coalesceMs = 5;
 
 interface Subscriber {
-  readonly changed: Set<InstanceGuid>;
+  /** What each container is: of a task, or of an LRP (`undefined`). */
+  readonly changed: Map<InstanceGuid, TaskGuid | undefined>;
   wake: () => void;
 }
 
@@ -28,7 +29,7 @@ export class StateFeed {
 
   constructor(options: StateFeedOptions) {
     this.#options = options;
-    options.registry.onChange((guid) => this.#note(guid));
+    options.registry.onChange((guid, record, before) => this.#note(guid, (record ?? before)?.task?.guid));
   }
 
   /** Something else than a container changed: health, evacuation. */
@@ -39,18 +40,14 @@ export class StateFeed {
   /** Streams until the signal aborts. */
   async *follow(signal: AbortSignal): AsyncGenerator<StateResponse, void, undefined> {
     const { clock, registry, identity, condition } = this.#options;
-    const subscriber: Subscriber = { changed: new Set(), wake: () => undefined };
+    const subscriber: Subscriber = { changed: new Map(), wake: () => undefined };
     this.#subscribers.add(subscriber);
     try {
-      yield cellState(identity, condition(), { full: true, lrps: [...registry.all()], removedLRPs: [] });
+      yield cellState(identity, condition(), { full: true, containers: [...registry.all()], removedLRPs: [], removedTasks: [] });
       while (!signal.aborted) {
         await this.#changeOrBeat(subscriber, signal);
         if (signal.aborted) return;
-        const guids = [...subscriber.changed];
-        subscriber.changed.clear();
-        const lrps = guids.map((guid) => registry.get(guid)).filter((record) => record !== undefined);
-        const removedLRPs = guids.filter((guid) => registry.get(guid) === undefined);
-        yield cellState(identity, condition(), { full: false, lrps, removedLRPs });
+        yield cellState(identity, condition(), this.#changeOf(subscriber));
         await clock.sleep(coalesceMs, signal).catch(() => undefined);
       }
     } finally {
@@ -58,9 +55,26 @@ export class StateFeed {
     }
   }
 
-  #note(guid: InstanceGuid): void {
+  #changeOf({ changed }: Subscriber): StateChange {
+    const { registry } = this.#options;
+    const all = [...changed].map(([guid, taskGuid]) => ({ guid, taskGuid, record: registry.get(guid) }));
+    changed.clear();
+    const gone = all.filter(({ record }) => record === undefined);
+    const removedTasks = gone
+      .flatMap(({ taskGuid }) => (taskGuid === undefined ? [] : [taskGuid]))
+      // Another attempt of the same task may be here already.
+      .filter((taskGuid) => registry.ofTask(taskGuid).length === 0);
+    return {
+      full: false,
+      containers: all.flatMap(({ record }) => (record === undefined ? [] : [record])),
+      removedLRPs: gone.flatMap(({ guid, taskGuid }) => (taskGuid === undefined ? [guid] : [])),
+      removedTasks,
+    };
+  }
+
+  #note(guid: InstanceGuid, taskGuid: TaskGuid | undefined): void {
     for (const subscriber of this.#subscribers) {
-      subscriber.changed.add(guid);
+      subscriber.changed.set(guid, taskGuid);
       subscriber.wake();
     }
   }

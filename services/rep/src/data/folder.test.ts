@@ -77,6 +77,7 @@ describe("container records", () => {
       internalRoutes: ["a.internal"],
       metricTags: { a: "b" },
       skeleton: "",
+      monitored: false,
     },
   });
 

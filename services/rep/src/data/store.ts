@@ -1,6 +1,6 @@
 // What of a container must outlive the rep (rule R2), as one small record each. The interface, and a store in memory.
 import type { ActualLRPKey, ActualLRPNetInfo } from "@muster/shared/model";
-import { asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
+import { asDomainName, asInstanceGuid, asProcessGuid, asTaskGuid } from "@muster/shared/model";
 import { z } from "zod";
 import { type ContainerRecord, containerStates } from "../plan/index.js";
 
@@ -23,6 +23,14 @@ const startInfoSchema = z.object({
   internalRoutes: z.array(z.string()),
   metricTags: z.record(z.string(), z.string()),
   skeleton: z.string(),
+  monitored: z.boolean().default(false),
+});
+
+const taskSchema = z.object({
+  guid: z.string().min(1),
+  resultFile: z.string(),
+  outcome: z.enum(["succeeded", "failed", "rejected"]).optional(),
+  result: z.string(),
 });
 
 const netInfoSchema = z.object({
@@ -44,6 +52,7 @@ const netInfoSchema = z.object({
 const storedSchema = z.object({
   version: z.literal(1),
   key: z.object({ processGuid: z.string(), index: z.number(), domain: z.string() }),
+  task: taskSchema.optional(),
   instanceGuid: z.string().min(1),
   auctionId: z.string(),
   rootFs: z.string(),
@@ -57,6 +66,8 @@ const storedSchema = z.object({
   routable: z.boolean(),
   netInfo: netInfoSchema.optional(),
   startInfo: startInfoSchema.optional(),
+  stepsDone: z.array(z.string()).default([]),
+  cacheKeys: z.array(z.string()).default([]),
 });
 
 export const encodeContainer = (record: ContainerRecord): string =>
@@ -72,7 +83,7 @@ export function decodeContainer(text: string, nowMs: number): ContainerRecord | 
   }
   const parsed = storedSchema.safeParse(raw);
   if (!parsed.success) return undefined;
-  const { version: _, key, instanceGuid, state, netInfo, startInfo, ...rest } = parsed.data;
+  const { version: _, key, task, instanceGuid, state, netInfo, startInfo, ...rest } = parsed.data;
   const lrpKey: ActualLRPKey = {
     processGuid: asProcessGuid(key.processGuid),
     index: key.index,
@@ -81,6 +92,7 @@ export function decodeContainer(text: string, nowMs: number): ContainerRecord | 
   return {
     ...rest,
     key: lrpKey,
+    task: task === undefined ? undefined : { ...task, guid: asTaskGuid(task.guid), outcome: task.outcome },
     instanceGuid: asInstanceGuid(instanceGuid),
     state: state as ContainerRecord["state"],
     reservedAtMs: nowMs,

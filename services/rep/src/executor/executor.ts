@@ -1,6 +1,13 @@
 // Owns containers from reservation to proven destruction: creates, starts, watches, stops, adopts (cell.md sections 5 to 8).
 
-import { type Container, type Garden, GardenError, type GardenProcess, type OutputSink } from "@muster/garden";
+import {
+  type Container,
+  type Garden,
+  GardenError,
+  type GardenErrorCode,
+  type GardenProcess,
+  type OutputSink,
+} from "@muster/garden";
 import type { RunAction } from "@muster/proto/models/actions";
 import type { Clock } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
@@ -15,14 +22,18 @@ import {
   decodeSkeleton,
   type Ending,
   exceededText,
+  inspectionResult,
   LogLimiter,
+  maxResultBytes,
   type RunRequest,
+  type TaskEnd,
   texts,
 } from "../plan/index.js";
 import type { Registry } from "../registry.js";
 import { awaitStartup, awaitUnhealthy, type HealthOptions, watchReadiness } from "./health.js";
+import { readResult } from "./result-file.js";
 import { containerSpec, netInfoOf, processSpec } from "./specs.js";
-import { type StepHandle, type StepHost, startStep } from "./steps.js";
+import { type StepHandle, type StepHost, type StepResult, startStep } from "./steps.js";
 
 export interface ExecutorOptions {
   readonly cellId: string;
@@ -52,6 +63,13 @@ interface Running {
 
 /** Root of a container's process ids; the tree's paths follow it. */
 const rootProcess = "app";
+/** Faults of the cell or its way to a registry: another cell may do better. */
+const isOfThisCell: ReadonlySet<GardenErrorCode> = new Set<GardenErrorCode>([
+  "image-unreachable",
+  "no-space",
+  "timeout",
+  "tool-failed",
+]);
 const destroyRetryMs = { first: 500, max: 30_000 };
 
 /** How long a crashed container's destruction waits for starts: a new placement comes within the first of these. */
@@ -77,8 +95,12 @@ export class Executor {
       ...record,
       state: "initializing",
       startInfo: request.start,
+      task: record.task && { ...record.task, resultFile: request.resultFile },
     }));
-    if (started) this.#track(guid, (running) => this.#create(guid, request, running));
+    if (!started) return;
+    const { inspectImage } = request;
+    if (inspectImage === undefined) this.#track(guid, (running) => this.#create(guid, request, running));
+    else this.#track(guid, (running) => this.#inspect(guid, inspectImage, request, running));
   }
 
   /** Ends a container that cannot be run at all, with a reason its owner can read. */
@@ -94,7 +116,9 @@ export class Executor {
     const { registry } = this.#options;
     const neverStarted = container === undefined || record.startInfo === undefined || container.info().state === "created";
     if (record.state === "completed" || neverStarted) {
-      registry.add(completed(record, "removed", texts.missing));
+      // Of a task whose container was not running yet nothing has happened: another cell may try.
+      const nothingRan = record.state !== "running" && record.stepsDone.length === 0;
+      registry.add(completed(record, "removed", texts.missing, { outcome: nothingRan ? "rejected" : "failed", result: "" }));
       if (record.ending === "discarded") this.delete(record.instanceGuid);
       else void this.#save(record.instanceGuid);
       return;
@@ -186,14 +210,36 @@ export class Executor {
     const record = this.#options.registry.get(guid);
     if (record === undefined) return;
     if (running.abort.signal.aborted) {
-      this.#complete(guid, "removed", texts.stoppedBeforeRunning);
+      this.#complete(guid, "removed", texts.stoppedBeforeRunning, { outcome: "rejected", result: "" });
       return;
     }
     if (error instanceof GardenError) this.#options.onCreateFailed(error);
     const reason = messageOf(error);
     this.#options.log.warn({ err: error, instance_guid: guid, process_guid: record.key.processGuid }, "container create failed");
     this.#say(record, texts.createFailed(this.#options.cellId, guid, reason), "stderr");
-    this.#complete(guid, "crashed", `failed to create container: ${reason}`);
+    this.#complete(guid, "crashed", `failed to create container: ${reason}`, { outcome: "rejected", result: "" });
+  }
+
+  /** A task that only asks what an image is: its metadata is its result, and no container is made. */
+  async #inspect(guid: InstanceGuid, image: string, request: RunRequest, running: Running): Promise<void> {
+    const { registry, garden } = this.#options;
+    registry.updateIf(guid, ["initializing"], (now) => ({ ...now, state: "created" }));
+    registry.updateIf(guid, ["created"], (now) => ({ ...now, state: "running" }));
+    await this.#save(guid);
+    try {
+      const metadata = await garden.inspectImage(image, request.credentials, running.abort.signal);
+      const result = inspectionResult(image, metadata);
+      if (Buffer.byteLength(result) > maxResultBytes) this.#complete(guid, "crashed", texts.resultTooLarge(maxResultBytes));
+      else this.#complete(guid, "removed", "", { outcome: "succeeded", result });
+    } catch (error) {
+      // A rep that detaches leaves the question to its successor, which gives it back.
+      if (running.abort.signal.aborted && registry.get(guid)?.stopped !== true) return;
+      const text = `failed to inspect image: ${messageOf(error)}`;
+      const record = registry.get(guid);
+      if (record !== undefined) this.#say(record, text, "stderr");
+      const outcome = error instanceof GardenError && isOfThisCell.has(error.code) ? "rejected" : "failed";
+      this.#complete(guid, "crashed", text, { outcome, result: "" });
+    }
   }
 
   /** Runs the steps (or finds them running: no request), watches health, and completes the container when they end. */
@@ -201,7 +247,7 @@ export class Executor {
     const record = this.#options.registry.get(guid);
     if (record?.startInfo === undefined) return;
     if (request !== undefined && (record.stopped || running.abort.signal.aborted)) {
-      this.#complete(guid, "removed", texts.stoppedBeforeRunning);
+      this.#complete(guid, "removed", texts.stoppedBeforeRunning, { outcome: "rejected", result: "" });
       return;
     }
     const action = request?.action ?? decodeSkeleton(record.startInfo.skeleton);
@@ -222,8 +268,19 @@ export class Executor {
       this.#complete(guid, "crashed", first);
       return;
     }
+    if (record.task !== undefined) await this.#completeTask(guid, container, first);
     // Asked for nothing and ended well is a crash too, and says so.
-    this.#complete(guid, "crashed", first.text ?? "exited");
+    else this.#complete(guid, "crashed", first.text ?? "exited");
+  }
+
+  /** A task's end: its result is read whether it failed or not, but only one that succeeded fails for want of it. */
+  async #completeTask(guid: InstanceGuid, container: Container, ended: StepResult): Promise<void> {
+    const file = this.#options.registry.get(guid)?.task?.resultFile ?? "";
+    const read = file === "" ? { text: "" } : await readResult(this.#options.clock, container, file);
+    const result = "text" in read ? read.text : "";
+    if (!ended.ok) this.#complete(guid, "crashed", ended.text, { outcome: "failed", result });
+    else if ("fault" in read) this.#complete(guid, "crashed", read.fault);
+    else this.#complete(guid, "removed", "", { outcome: "succeeded", result });
   }
 
   /** R5: a container whose processes are not found again in time is reported as gone. */
@@ -315,17 +372,17 @@ export class Executor {
     const running = this.#running.get(guid);
     if (running?.step !== undefined) running.step.stop();
     else if (running !== undefined) running.abort.abort();
-    else this.#complete(guid, "removed", texts.stoppedBeforeRunning);
+    else this.#complete(guid, "removed", texts.stoppedBeforeRunning, { outcome: "rejected", result: "" });
   }
 
   /** The end of a container. What was asked to stop is removed, whatever its last words were. */
-  #complete(guid: InstanceGuid, ending: Ending, reason: string): void {
+  #complete(guid: InstanceGuid, ending: Ending, reason: string, end?: TaskEnd): void {
     const { registry, count } = this.#options;
     const record = registry.get(guid);
     if (record === undefined || record.state === "completed") return;
     const asked: Ending = record.ending === "discarded" ? "discarded" : record.stopped ? "removed" : ending;
     count("completed");
-    registry.update(completed(record, asked, reason));
+    registry.update(completed(record, asked, reason, record.stopped ? undefined : end));
     void this.#save(guid);
   }
 

@@ -30,8 +30,12 @@ export function containerSpec(record: ContainerRecord, request: RunRequest): Con
     cpuWeight: request.cpuWeight,
     ports: request.ports.map((containerPort) => ({ containerPort })),
     env: request.env,
-    properties: { owner: gardenOwner, process_guid: record.key.processGuid, index: String(record.key.index) },
+    properties:
+      record.task === undefined
+        ? { owner: gardenOwner, process_guid: record.key.processGuid, index: String(record.key.index) }
+        : { owner: gardenOwner, task_guid: record.task.guid },
     hostname: record.instanceGuid,
+    ...(request.severalProcesses ? { lasting: true } : {}),
   };
 }
 

@@ -51,6 +51,11 @@ export function dialBBS(addresses: readonly string[], tls: TlsMaterial): { reado
         if (desiredLrp === undefined) throw new BbsError("ResourceNotFound", undefined, { process_guid: processGuid });
         return desiredLrp;
       },
+      fetchTask: async (taskGuid, signal) => {
+        const { task } = await unary(bbs.taskByGuid.bind(bbs), { taskGuid }, { deadlineMs: fetchDeadlineMs, signal });
+        if (task === undefined) throw new BbsError("ResourceNotFound", undefined, { task_guid: taskGuid });
+        return task;
+      },
     },
     close: () => {
       for (const client of [report, watch, bbs]) client.close();

@@ -1,6 +1,6 @@
 // The cell's state as the auctioneer sees it, and its presence.
 import type { CellPresence } from "@muster/proto/models/cells";
-import type { LRPState, RootFSProvider, StateResponse } from "@muster/proto/muster/v1/rep";
+import type { LRPState, RootFSProvider, StateResponse, TaskState } from "@muster/proto/muster/v1/rep";
 import type { ContainerRecord, Resources } from "./container.js";
 
 /** What does not change while the rep runs. */
@@ -42,15 +42,27 @@ export const lrpState = (record: ContainerRecord): LRPState => ({
   diskMb: record.diskMb,
 });
 
+export const taskState = (record: ContainerRecord): TaskState => ({
+  taskGuid: record.task?.guid ?? "",
+  domain: record.key.domain,
+  state: record.state === "completed" ? "COMPLETED" : "RUNNING",
+  memoryMb: record.memoryMb,
+  diskMb: record.diskMb,
+});
+
+/** What changed since the last message, or everything; containers of LRPs and of tasks alike. */
+export interface StateChange {
+  readonly full: boolean;
+  readonly containers: readonly ContainerRecord[];
+  readonly removedLRPs: readonly string[];
+  readonly removedTasks: readonly string[];
+}
+
 const providers = (schemes: readonly string[]): RootFSProvider[] =>
   schemes.map((scheme) => ({ scheme, fixedSet: false, names: [] }));
 
 /** One message of the state stream; with `full` the reader forgets what it knew. */
-export function cellState(
-  identity: CellIdentity,
-  condition: CellCondition,
-  change: { readonly full: boolean; readonly lrps: readonly ContainerRecord[]; readonly removedLRPs: readonly string[] },
-): StateResponse {
+export function cellState(identity: CellIdentity, condition: CellCondition, change: StateChange): StateResponse {
   return {
     full: change.full,
     cellId: identity.cellId,
@@ -67,10 +79,10 @@ export function cellState(
     placementTags: [...identity.placementTags],
     optionalPlacementTags: [...identity.optionalPlacementTags],
     proxyMemoryAllocationMb: 0,
-    lrps: change.lrps.map(lrpState),
+    lrps: change.containers.filter((record) => record.task === undefined).map(lrpState),
     removedLrps: [...change.removedLRPs],
-    tasks: [],
-    removedTasks: [],
+    tasks: change.containers.filter((record) => record.task !== undefined).map(taskState),
+    removedTasks: [...change.removedTasks],
   };
 }
 

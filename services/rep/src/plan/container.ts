@@ -1,5 +1,5 @@
 // A container on its way through the cell: states and moves as a table, what is kept of it, and what it holds of the cell.
-import type { ActualLRPKey, ActualLRPNetInfo, InstanceGuid } from "@muster/shared/model";
+import type { ActualLRPKey, ActualLRPNetInfo, InstanceGuid, TaskGuid } from "@muster/shared/model";
 import type { StartInfo } from "./run-request.js";
 
 export type ContainerState = "reserved" | "initializing" | "created" | "running" | "completed";
@@ -30,9 +30,25 @@ export type Ending =
   /** The BBS refused the container's claim: nobody waits for a report, it only goes. */
   | "discarded";
 
+/** How a task's container ended; `rejected` means that nothing of the task has run, so that another cell may try. */
+export type TaskOutcome = "succeeded" | "failed" | "rejected";
+
+/** What a container has of its task. */
+export interface TaskPart {
+  readonly guid: TaskGuid;
+  /** Where in the container its result is read; empty: it gives none. Known once it is run. */
+  readonly resultFile: string;
+  /** Both set once completed. */
+  readonly outcome: TaskOutcome | undefined;
+  readonly result: string;
+}
+
 /** One container of this cell. Replaced as a whole, never mutated. */
 export interface ContainerRecord {
+  /** For a task: its guid in place of a process guid, and index 0: the name its log lines are found by. */
   readonly key: ActualLRPKey;
+  /** `undefined` for an LRP's container. */
+  readonly task: TaskPart | undefined;
   /** Also the garden handle. */
   readonly instanceGuid: InstanceGuid;
   /** Rule P1: the attempt that placed it here; empty for one that was adopted. */
@@ -54,6 +70,10 @@ export interface ContainerRecord {
   readonly routable: boolean;
   /** What a restarted rep needs in order to go on; set from `initializing` on. No secrets. */
   readonly startInfo: StartInfo | undefined;
+  /** Steps without a process that have ended well (downloads, uploads): a restarted rep does not carry them out again. */
+  readonly stepsDone: readonly string[];
+  /** Entries of the download cache that are mounted into the container. */
+  readonly cacheKeys: readonly string[];
 }
 
 /** What the container keeps the cell from giving to another; a limit of 0 holds nothing. */
@@ -80,8 +100,15 @@ export function boundReason(reason: string): string {
 /** Whether a container in `from` may become `to`. */
 export const mayBecome = (from: ContainerState, to: ContainerState): boolean => containerMoves[from].includes(to);
 
-/** The completed record; one that is completed already stays as it is: the first cause counts. */
-export function completed(record: ContainerRecord, ending: Ending, failureReason: string): ContainerRecord {
+/** The end of a task as it is reported. */
+export interface TaskEnd {
+  readonly outcome: TaskOutcome;
+  readonly result: string;
+}
+
+/** The completed record; one that is completed already stays as it is: the first cause counts. `end` is for tasks: failed when left out. */
+export function completed(record: ContainerRecord, ending: Ending, failureReason: string, end?: TaskEnd): ContainerRecord {
   if (record.state === "completed") return record;
-  return { ...record, state: "completed", ending, failureReason: boundReason(failureReason), routable: false };
+  const task = record.task && { ...record.task, outcome: end?.outcome ?? ("failed" as const), result: end?.result ?? "" };
+  return { ...record, task, state: "completed", ending, failureReason: boundReason(failureReason), routable: false };
 }

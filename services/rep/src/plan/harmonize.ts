@@ -114,7 +114,7 @@ export type ReplyStep =
   | "later";
 
 /** Answers that say nothing about the row: nobody was asked, or nobody knows. Everything else is a typed refusal. */
-const unanswered: ReadonlySet<string> = new Set<ErrorCode>([
+export const unanswered: ReadonlySet<string> = new Set<ErrorCode>([
   "Unavailable",
   "OutcomeUnknown",
   "Timeout",

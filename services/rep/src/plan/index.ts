@@ -1,4 +1,6 @@
 // The cell's pure decisions.
+export * from "./actions.js";
+export * from "./assets.js";
 export * from "./cell-state.js";
 export * from "./container.js";
 export * from "./environment.js";
@@ -8,4 +10,6 @@ export * from "./log-limit.js";
 export * from "./perform.js";
 export { instancesTouched, instanceThatLostItsRow, sameNetInfo } from "./rows.js";
 export * from "./run-request.js";
+export * from "./task-request.js";
+export * from "./tasks.js";
 export * from "./texts.js";

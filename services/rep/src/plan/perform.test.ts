@@ -20,12 +20,13 @@ const open: Admission = {
   remaining: { memoryMb: 300, diskMb: 1_000, containers: 10 },
   rootFSSchemes: new Set(["docker"]),
   holds: () => false,
+  holdsTask: () => false,
   accepted: () => false,
 };
 
 const reasons = (state: Admission, asks: readonly LRPAsk[]): Record<string, string> =>
   Object.fromEntries(
-    planPerform(state, asks).map((verdict) => [
+    planPerform(state, asks).lrps.map((verdict) => [
       verdict.ask.processGuid,
       verdict.take === "refused" ? verdict.reason : verdict.take,
     ]),
@@ -55,7 +56,7 @@ describe("admission", () => {
   });
 
   it("takes one of two that ask for the same index, and the same attempt once", () => {
-    const twice = planPerform(open, [ask("p"), ask("p", { auctionId: "other" }), ask("p")]);
+    const twice = planPerform(open, [ask("p"), ask("p", { auctionId: "other" }), ask("p")]).lrps;
     expect(twice.map((verdict) => verdict.take)).toEqual(["now", "refused", "before"]);
     expect(reasons({ ...open, holds: () => true }, [ask("p")])).toEqual({
       p: "this index is held by another container of the cell",
@@ -74,7 +75,7 @@ describe("admission", () => {
     fc.assert(
       fc.property(asks, fc.nat(500), fc.nat(500), fc.nat(5), (wanted, memoryMb, diskMb, containers) => {
         const list = wanted.map((one, at) => ask(`p${one.guid}`, { ...one, auctionId: `${at}` }));
-        const verdicts = planPerform({ ...open, remaining: { memoryMb, diskMb, containers } }, list);
+        const verdicts = planPerform({ ...open, remaining: { memoryMb, diskMb, containers } }, list).lrps;
         const taken = verdicts.filter((verdict) => verdict.take === "now").map((verdict) => verdict.ask);
         const sum = (of: (one: LRPAsk) => number): number => taken.reduce((all, one) => all + of(one), 0);
         expect(verdicts.length).toBe(list.length);

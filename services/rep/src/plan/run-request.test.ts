@@ -3,7 +3,8 @@ import { Action } from "@muster/proto/models/actions";
 import { asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
 import { describe, expect, it } from "vitest";
 import { action, desiredLRP } from "../testing/world.js";
-import { buildRunRequest, decodeSkeleton, internalRoutesOf, type RunRequest, unsupportedAction } from "./run-request.js";
+import { decodeSkeleton, unsupportedAction } from "./actions.js";
+import { buildRunRequest, type RunRequest } from "./run-request.js";
 
 const key = { processGuid: asProcessGuid("p"), index: 1, domain: asDomainName("apps") };
 const guid = asInstanceGuid("guid");
@@ -75,40 +76,20 @@ describe("a run request", () => {
     { what: "no action", over: { action: undefined }, fault: "container cannot have empty action" },
     { what: "an empty action", over: { action: none }, fault: "container cannot have empty action" },
     {
-      what: "a download",
-      over: {
-        action: {
-          ...none,
-          tryAction: {
-            logSource: "",
-            action: {
-              ...none,
-              downloadAction: {
-                artifact: "",
-                from: "http://a",
-                to: "/b",
-                cacheKey: "",
-                logSource: "",
-                user: "u",
-                checksumAlgorithm: "",
-                checksumValue: "",
-              },
-            },
-          },
-        },
-      },
-      fault: "this cell cannot carry out a download action",
-    },
-    {
       what: "a group of none",
       over: { action: { ...none, parallelAction: { actions: [], logSource: "" } } },
       fault: "a parallel action needs at least one action in it",
     },
     { what: "privileges", over: { privileged: true }, fault: "this cell runs no privileged containers" },
     {
-      what: "a monitor action alone",
-      over: { monitor: action(), checkDefinition: undefined },
-      fault: "this cell cannot carry out a monitor action; desire the LRP with a check_definition",
+      what: "an empty monitor",
+      over: { monitor: none, checkDefinition: undefined },
+      fault: "container cannot have empty action",
+    },
+    {
+      what: "an inspection, which is a task's alone",
+      over: { action: { ...none, inspectImageAction: { imageUrl: "docker:///a", logSource: "" } } },
+      fault: "this cell cannot carry out a inspectImage action",
     },
   ])("says why it cannot run $what", ({ over, fault }) => {
     expect(build(over)).toEqual({ fault });
@@ -119,13 +100,4 @@ describe("a run request", () => {
     for (let depth = 0; depth < 200; depth += 1) nested = { ...none, tryAction: { action: nested, logSource: "" } };
     expect(unsupportedAction(nested)).toMatch(/nested more than 100 deep/);
   });
-});
-
-it.each([
-  { text: '[{"hostname":"a.internal"},{"hostname":"b.internal"}]', routes: ["a.internal", "b.internal"] },
-  { text: "[1, {}]", routes: [] },
-  { text: "not json", routes: [] },
-])("internal routes of $text are $routes", ({ text, routes }) => {
-  expect(internalRoutesOf({ "internal-router": Buffer.from(text) })).toEqual(routes);
-  expect(internalRoutesOf({})).toEqual([]);
 });

@@ -33,6 +33,8 @@ export const texts = {
   expired: "expired container",
   missing: "missing garden container",
   notAdopted: "the container could not be adopted after a restart of the cell",
+  resultFetchFailed: "failed to fetch result",
+  resultTooLarge: (bytes: number) => `result file is too large (over ${bytes} bytes)`,
   monitoring: "Starting health monitoring of container",
   healthy: "Container became healthy",
   unhealthy: "Container became unhealthy",

@@ -1,8 +1,8 @@
 // A container or a decided report, as a message to the BBS.
 import { type ContainerReport, ContainerState, type ReportItem } from "@muster/proto/muster/v1/report";
 import { actualLRPKeyToWire, instanceKeyToWire, netInfoToWire } from "@muster/shared/codec";
-import { type ActualLRPKey, asCellId, type CellId, type InstanceGuid } from "@muster/shared/model";
-import type { ContainerRecord, ReportKind } from "../plan/index.js";
+import { type ActualLRPKey, asCellId, type CellId, type InstanceGuid, type TaskGuid } from "@muster/shared/model";
+import { type ContainerRecord, noTaskContainer, type ReportKind, type TaskReportKind } from "../plan/index.js";
 
 const keysOf = (key: ActualLRPKey, instanceGuid: InstanceGuid, cellId: CellId) => ({
   actualLrpKey: actualLRPKeyToWire(key),
@@ -15,15 +15,44 @@ const wireState = (record: ContainerRecord): ContainerReport["state"] => {
 };
 
 /** One line of the inventory. */
-export const inventoryLine = (record: ContainerRecord, cellId: string): ContainerReport => ({
-  ...keysOf(record.key, record.instanceGuid, asCellId(cellId)),
-  state: wireState(record),
-  actualLrpNetInfo: record.state === "running" && record.netInfo !== undefined ? netInfoToWire(record.netInfo) : undefined,
-  routable: record.state === "running" && record.routable,
-  taskGuid: "",
-  actualLrpInternalRoutes: [],
-  metricTags: {},
-});
+export function inventoryLine(record: ContainerRecord, cellId: string): ContainerReport {
+  const state = wireState(record);
+  const nothing = { actualLrpNetInfo: undefined, routable: false, actualLrpInternalRoutes: [], metricTags: {} };
+  if (record.task !== undefined) {
+    return { actualLrpKey: undefined, actualLrpInstanceKey: undefined, state, ...nothing, taskGuid: record.task.guid };
+  }
+  const keys = { ...keysOf(record.key, record.instanceGuid, asCellId(cellId)), state, taskGuid: "" };
+  if (record.state !== "running") return { ...keys, ...nothing };
+  const { actualLrpNetInfo, routable, actualLrpInternalRoutes, metricTags } = startedOf(record, "");
+  return { ...keys, actualLrpNetInfo, routable, actualLrpInternalRoutes, metricTags };
+}
+
+/** The item of a report about a task; without a container it says that there is none. */
+export function taskReportItem(
+  report: TaskReportKind,
+  taskGuid: TaskGuid,
+  record: ContainerRecord | undefined,
+  cellId: string,
+): Omit<ReportItem, "id"> {
+  // The instance key comes back with the reply, which then knows its container; the BBS looks at the task guid alone.
+  const keys = {
+    actualLrpKey: undefined,
+    actualLrpInstanceKey:
+      record === undefined ? undefined : instanceKeyToWire({ instanceGuid: record.instanceGuid, cellId: asCellId(cellId) }),
+  };
+  switch (report) {
+    case "task-started":
+      return { ...keys, report: { $case: "taskStarted", value: { taskGuid } } };
+    case "task-rejected":
+      return { ...keys, report: { $case: "taskRejected", value: { taskGuid, rejectionReason: record?.failureReason ?? "" } } };
+    case "task-completed": {
+      const failed = record?.task?.outcome !== "succeeded";
+      const failureReason = record === undefined ? noTaskContainer : failed ? record.failureReason : "";
+      const result = record === undefined ? noTaskContainer : (record.task?.result ?? "");
+      return { ...keys, report: { $case: "taskCompleted", value: { taskGuid, failed, failureReason, result } } };
+    }
+  }
+}
 
 /** The item of a report; `record` is there for every kind but those about rows without a container. */
 export function reportItem(

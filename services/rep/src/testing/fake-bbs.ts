@@ -1,10 +1,11 @@
 // A scripted BBS for tests: keeps rows, answers reports as Diego's rules would for the plain cases, and can be told to misbehave.
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import { type TaskDefinition, Task as WireTask } from "@muster/proto/models/task";
 import type { ReportItem, ReportRequest, ReportResponse } from "@muster/proto/muster/v1/report";
 import type { WatchResponse, Change as WireChange } from "@muster/proto/muster/v1/watch";
 import { actualLRPKeyFromWire, encodeActualLRP, instanceKeyFromWire, netInfoFromWire, recordCodecs } from "@muster/shared/codec";
 import { BbsError, type ErrorCode } from "@muster/shared/errors";
-import { type ActualLRP, asEpochNs, type InstanceGuid, rowKeyOf } from "@muster/shared/model";
+import { type ActualLRP, asCellId, asEpochNs, type InstanceGuid, rowKeyOf, type Task } from "@muster/shared/model";
 import type { RepIO } from "../rep.js";
 import type { ReportConnection } from "../report/session.js";
 
@@ -51,10 +52,14 @@ export class FakeBBS {
   readonly items: ReportItem[] = [];
   readonly rows = new Map<string, ActualLRP>();
   readonly desired = new Map<string, DesiredLRP>();
+  readonly tasks = new Map<string, Task>();
+  readonly definitions = new Map<string, TaskDefinition>();
   /** Refusals to give to items of a case instead of deciding them. */
   readonly refusals = new Map<ReportCase, ErrorCode>();
   /** Cases that get no answer at all. */
   readonly unanswered = new Set<ReportCase>();
+  /** Cases of evacuation that are answered with: the container must stay. */
+  readonly keeps = new Set<ReportCase>();
   /** A hello is refused with this. */
   refuseHello: BbsError | undefined;
   answersHeartbeats = true;
@@ -76,6 +81,13 @@ export class FakeBBS {
       const found = this.desired.get(processGuid);
       if (found === undefined) throw new BbsError("ResourceNotFound");
       return found;
+    },
+    fetchTask: async (taskGuid) => {
+      this.fetches += 1;
+      if (this.fetchError !== undefined) throw this.fetchError;
+      const taskDefinition = this.definitions.get(taskGuid);
+      if (taskDefinition === undefined) throw new BbsError("ResourceNotFound");
+      return { ...WireTask.decode(new Uint8Array(0)), taskGuid, taskDefinition };
     },
   };
 
@@ -111,6 +123,16 @@ export class FakeBBS {
   drop(row: ActualLRP): void {
     this.rows.delete(rowKeyOf(row));
     this.#publish([{ kind: recordCodecs.actualLRP.wireKind ?? 0, key: rowKeyOf(row), record: undefined }]);
+  }
+
+  putTask(task: Task): void {
+    this.tasks.set(task.taskGuid, task);
+    this.#publish([taskChange(task.taskGuid, task)]);
+  }
+
+  dropTask(taskGuid: string): void {
+    this.tasks.delete(taskGuid);
+    this.#publish([taskChange(taskGuid, undefined)]);
   }
 
   rowOf(guid: InstanceGuid | string): ActualLRP | undefined {
@@ -174,9 +196,37 @@ export class FakeBBS {
     this.items.push(item);
     const kind = item.report?.$case;
     if (kind === undefined || this.unanswered.has(kind)) return;
-    const errorType = this.refusals.get(kind) ?? this.#apply(item);
-    const reply = { id: item.id, errorType, errorMessage: errorType, keepContainer: false, shouldStart: false };
+    const errorType = this.refusals.get(kind) ?? this.#applyTask(item) ?? this.#apply(item);
+    const keepContainer = errorType === "" && this.keeps.has(kind);
+    const reply = { id: item.id, errorType, errorMessage: errorType, keepContainer, shouldStart: kind === "taskStarted" };
     answer({ $case: "replies", value: { replies: [reply] } });
+  }
+
+  /** `undefined`: the item is not about a task. */
+  #applyTask({ report, actualLrpInstanceKey }: ReportItem): ErrorCode | "" | undefined {
+    if (report === undefined || !("taskGuid" in report.value)) return undefined;
+    const task = this.tasks.get(report.value.taskGuid);
+    if (task === undefined) return "ResourceNotFound";
+    const cellId = asCellId(actualLrpInstanceKey?.cellId ?? "cell-1");
+    switch (report.$case) {
+      case "taskStarted":
+        if (task.state === "RUNNING" && task.cellId === cellId) return "";
+        if (task.state !== "PENDING") return "InvalidStateTransition";
+        this.putTask({ ...task, state: "RUNNING", cellId });
+        return "";
+      case "taskCompleted": {
+        if (task.state !== "RUNNING") return "InvalidStateTransition";
+        const { failed, failureReason, result } = report.value;
+        this.putTask({ ...task, state: "COMPLETED", cellId: undefined, failed, failureReason, result });
+        return "";
+      }
+      case "taskRejected":
+        if (task.state !== "PENDING" && task.state !== "RUNNING") return "InvalidRequest";
+        this.putTask({ ...task, state: "PENDING", rejectionCount: 1, rejectionReason: report.value.rejectionReason });
+        return "";
+      default:
+        return undefined;
+    }
   }
 
   /** The plain cases of Diego's rules: enough for a cell to live by. */
@@ -220,11 +270,12 @@ export class FakeBBS {
     const feed = new Feed<WatchResponse>();
     const end = (): void => feed.end();
     signal.addEventListener("abort", end, { once: true });
-    const changes = [...this.rows].map(([key, row]) => ({
+    const rows = [...this.rows].map(([key, row]) => ({
       kind: recordCodecs.actualLRP.wireKind ?? (0 as const),
       key,
       record: Buffer.from(encodeActualLRP(row)),
     }));
+    const changes = [...rows, ...[...this.tasks].map(([guid, task]) => taskChange(guid, task))];
     const rest = { clusterTimeMs: 0n, leaderEpoch: this.leaderEpoch };
     feed.push({ message: { $case: "snapshot", value: { changes } }, ...rest });
     feed.push({ message: { $case: "synced", value: { token: this.#token() } }, ...rest });
@@ -251,5 +302,11 @@ export class FakeBBS {
     return { incarnation: "one", sequence: this.#sequence };
   }
 }
+
+const taskChange = (taskGuid: string, task: Task | undefined): WireChange => ({
+  kind: recordCodecs.task.wireKind ?? 0,
+  key: taskGuid,
+  record: task === undefined ? undefined : Buffer.from(recordCodecs.task.encode(task)),
+});
 
 export const sinceTheEpoch = asEpochNs(1n);

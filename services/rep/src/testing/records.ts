@@ -26,5 +26,8 @@ export const containerRecord = (guid: string, over: Partial<ContainerRecord> = {
   netInfo: undefined,
   routable: false,
   startInfo: undefined,
+  task: undefined,
+  stepsDone: [],
+  cacheKeys: [],
   ...over,
 });

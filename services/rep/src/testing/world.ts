@@ -2,10 +2,19 @@
 import { openSimulatedGarden, type SimulatedGarden, type SimulatedGardenOptions } from "@muster/garden/simulated";
 import { Action, RunAction } from "@muster/proto/models/actions";
 import { DesiredLRP } from "@muster/proto/models/desired_lrp";
-import type { LRPWork } from "@muster/proto/muster/v1/rep";
+import { TaskDefinition } from "@muster/proto/models/task";
+import type { LRPWork, TaskWork } from "@muster/proto/muster/v1/rep";
 import { type FakeClock, fakeClock, seededEntropy } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
-import { type ActualLRP, asCellId, asDomainName, asInstanceGuid, asProcessGuid } from "@muster/shared/model";
+import {
+  type ActualLRP,
+  asCellId,
+  asDomainName,
+  asInstanceGuid,
+  asProcessGuid,
+  asTaskGuid,
+  type Task,
+} from "@muster/shared/model";
 import { type ContainerStore, memoryContainerStore } from "../data/store.js";
 import { Rep, type RepSettings } from "../rep.js";
 import { FakeBBS, sinceTheEpoch } from "./fake-bbs.js";
@@ -80,6 +89,54 @@ export const work = (processGuid: string, index = 0, over: Partial<LRPWork> = {}
   processGuid,
   index,
   domain: "apps",
+  rootFs: "docker:///library/app",
+  memoryMb: 64,
+  diskMb: 64,
+  maxPids: 0,
+  placementTags: [],
+  volumeDrivers: [],
+  ...over,
+});
+
+export const taskDefinition = (over: Partial<TaskDefinition> = {}): TaskDefinition => ({
+  ...TaskDefinition.decode(new Uint8Array(0)),
+  rootFs: "docker:///library/app",
+  memoryMb: 64,
+  diskMb: 64,
+  action: action({ logSource: "TASK" }),
+  ...over,
+});
+
+export const task = (taskGuid: string, over: Partial<Task> = {}): Task => ({
+  taskGuid: asTaskGuid(taskGuid),
+  domain: asDomainName("jobs"),
+  createdAtNs: sinceTheEpoch,
+  updatedAtNs: sinceTheEpoch,
+  firstCompletedAtNs: sinceTheEpoch,
+  state: "PENDING",
+  cellId: undefined,
+  result: "",
+  failed: false,
+  failureReason: "",
+  rejectionCount: 0,
+  rejectionReason: "",
+  rootFs: "docker:///library/app",
+  memoryMb: 64,
+  diskMb: 64,
+  maxPids: 0,
+  placementTags: [],
+  volumeDrivers: [],
+  completionCallbackUrl: "",
+  annotation: "",
+  cancelMarked: false,
+  changedAt: 1n,
+  ...over,
+});
+
+export const taskWork = (taskGuid: string, over: Partial<TaskWork> = {}): TaskWork => ({
+  auctionId: `${taskGuid}/1`,
+  taskGuid,
+  domain: "jobs",
   rootFs: "docker:///library/app",
   memoryMb: 64,
   diskMb: 64,
