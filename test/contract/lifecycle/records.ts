@@ -65,7 +65,7 @@ export async function tokenOf(clients: BbsClients, processGuid: string): Promise
 /** Takes a backup as `muster backup` does. */
 export async function backUp(address: string, file: string): Promise<BackupFacts> {
   using operator = await clientsOf([address], "operator");
-  return writeBackup(file, serverStream(operator.backup.backup.bind(operator.backup), {}, { deadlineMs: 30_000 }));
+  return await writeBackup(file, serverStream(operator.backup.backup.bind(operator.backup), {}, { deadlineMs: 30_000 }));
 }
 
 /** Restores into the home's store as `muster restore` does. */
