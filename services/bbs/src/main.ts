@@ -10,6 +10,7 @@ import { ActiveBbs } from "./active/active-bbs.js";
 import { Calls } from "./api/calls.js";
 import { registerServices } from "./api/grpc.js";
 import { serveHttp } from "./api/http.js";
+import { httpPoster } from "./callbacks/post.js";
 import { bbsConfig } from "./config.js";
 import { whenSent } from "./journal/when-sent.js";
 import { bbsMetrics } from "./metrics.js";
@@ -42,7 +43,11 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
     activeLabel: config.active_key_label,
   });
   await using store = await openStore(config.store, log);
-  const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal);
+  const unlessStopped = (error: unknown): undefined => {
+    if (!signal.aborted) throw error;
+  };
+  const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal).catch(unlessStopped);
+  if (leadership === undefined) return;
   metrics.elected(leadership.lost);
   health = { ok: true, state: "loading" };
   let lose: (cause: Error) => void = () => undefined;
@@ -68,11 +73,14 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
     lifecycle: { migrating, migrated, sealedAnew },
     whenSent,
     presenceTtlMs: config.presence_ttl_ms,
+    maxTaskRetries: config.max_task_retries,
+    callbacks: {
+      post: httpPoster(readTls(config.tls)),
+      workers: config.task_callback_workers,
+      timeoutMs: config.task_callback_timeout_ms,
+    },
     onLost: (cause) => lose(new LostLeadershipError(cause.message, { cause })),
-  }).catch((error: unknown) => {
-    if (signal.aborted) return undefined;
-    throw error;
-  });
+  }).catch(unlessStopped);
   signal.removeEventListener("abort", giveUp);
   await (await closedDoor)?.close();
   if (term === undefined || signal.aborted) return;

@@ -13,18 +13,7 @@ import { serverStream, unary } from "@muster/shared/rpc";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clientsOf, etcdHome, lmdbHome, memoryHome, type StoreHome, spawnBbs, startBbs } from "../../support/bbs.js";
 import { type EtcdCluster, startEtcd } from "../../support/etcd.js";
-import {
-  desire,
-  desired,
-  eventually,
-  instance,
-  keyOf,
-  Rep,
-  refusal,
-  rowsOf,
-  startOf,
-  statesOf,
-} from "../bbs/fixtures.js";
+import { desire, desired, eventually, instance, keyOf, Rep, refusal, rowsOf, startOf, statesOf } from "../bbs/fixtures.js";
 import { follow, tokenOf as resumeTokenOf } from "../bbs/watch.js";
 import { backUp, type Contents, contentsOf, desireMany, restoreTo, scratch, secretOf, tokenOf, withCommit } from "./records.js";
 
