@@ -29,6 +29,11 @@ export const bbsConfig = z.strictObject({
   leadership_ttl_ms: intSetting({ default: 10_000, min: 1_000, max: 120_000 }),
   /** TTL that presences usually have: the grace after an election is three of them, at least 15 s. */
   presence_ttl_ms: intSetting({ default: 5_000, min: 500, max: 600_000 }),
+  /** So many rejections of a task are forgiven; the next one fails it. */
+  max_task_retries: intSetting({ default: 3, min: 0, max: 1_000 }),
+  /** So many completion callbacks are under way at once, and so long each attempt may take. */
+  task_callback_workers: intSetting({ default: 1_000, min: 1, max: 10_000 }),
+  task_callback_timeout_ms: intSetting({ default: 10_000, min: 100, max: 600_000 }),
   /** Passphrases by label; the active one seals what is written from now on. */
   encryption_keys: z.record(z.string().min(1).max(127), z.string().min(16)),
   active_key_label: z.string().min(1).max(127),

@@ -43,11 +43,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
     activeLabel: config.active_key_label,
   });
   await using store = await openStore(config.store, log);
-  const unlessStopped = (error: unknown): undefined => {
-    if (!signal.aborted) throw error;
-  };
-  const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal).catch(unlessStopped);
-  if (leadership === undefined) return;
+  const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal);
   metrics.elected(leadership.lost);
   health = { ok: true, state: "loading" };
   let lose: (cause: Error) => void = () => undefined;
@@ -80,7 +76,10 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
       timeoutMs: config.task_callback_timeout_ms,
     },
     onLost: (cause) => lose(new LostLeadershipError(cause.message, { cause })),
-  }).catch(unlessStopped);
+  }).catch((error: unknown) => {
+    if (signal.aborted) return undefined;
+    throw error;
+  });
   signal.removeEventListener("abort", giveUp);
   await (await closedDoor)?.close();
   if (term === undefined || signal.aborted) return;

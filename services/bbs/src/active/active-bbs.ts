@@ -7,6 +7,7 @@ import type { Log } from "@muster/shared/log";
 import { asCellId, asEpochMs, type CellId, type Change, type put, Tables } from "@muster/shared/model";
 import type { Head, Leadership, StoreDriver, StoredRecord } from "@muster/store";
 import { BackupSlot } from "../backup/backup.js";
+import { type CallbackSettings, CallbackWorkers } from "../callbacks/workers.js";
 import { losePresence } from "../core/cells.js";
 import type { CoreState, DecisionContext } from "../core/decision.js";
 import { workOff } from "../core/desired-lrp.js";
@@ -48,6 +49,8 @@ export interface ActiveOptions {
   readonly presenceTtlMs: number;
   /** So many rejections of a task are forgiven; Diego's default when absent. */
   readonly maxTaskRetries?: number | undefined;
+  /** How tasks' completion callbacks are made; none are when absent. */
+  readonly callbacks?: CallbackSettings | undefined;
   /** The term is over: stop serving at once, exit non-zero. */
   readonly onLost: (cause: BbsError) => void;
 }
@@ -69,6 +72,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
   /** Diego's event streams. */
   readonly events: EventHubs;
   readonly leases: Leases;
+  readonly callbacks: CallbackWorkers | undefined;
   readonly snapshots = new SnapshotSlots();
   readonly backups = new BackupSlot();
   readonly room = new Room(reportRoom);
@@ -107,11 +111,14 @@ export class ActiveBbs implements SessionHost, WatchSource {
         for (const { change } of batch.changes) this.#requireLease(change);
         this.feed.publish(batch);
         this.events.publish(batch.notes);
+        this.callbacks?.committed(batch.changes);
         if (this.state.tables.continuations.size > 0) void this.#workOff();
       },
       onFenced: (cause) => this.#lost(cause),
       onRefused: (cause) => void this.#reload(cause),
     });
+    const { journal, clock, log } = this;
+    this.callbacks = options.callbacks && new CallbackWorkers({ ...options.callbacks, journal, clock, log });
   }
 
   /**
@@ -134,6 +141,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     active.#inherit();
     void active.#sweep();
     if (tables.continuations.size > 0) void active.#workOff();
+    for (const task of tables.tasks.values()) active.callbacks?.offer(task);
     if (ring !== undefined && survey !== undefined && survey.stale.length > 0) void active.#reseal(ring, survey);
     options.log.info(
       { revision: head.sequence.toString(), leader_epoch: head.leaderEpoch.toString(), lrps: tables.actualLRPs.size },
@@ -310,6 +318,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.journal.close(cause);
     this.feed.close();
     this.events.close();
+    this.callbacks?.close();
     for (const session of [...this.#sessions.values()]) session.cut("the bbs stops serving", cause);
   }
 

@@ -41,7 +41,15 @@ export class OwnCalls {
       throw new BbsError("InvalidRequest", `at most ${maxRepairs} repairs a call, got ${items.length}`);
     const repairs = items.map(repairOf);
     const replies = await Promise.all(repairs.map((repair) => this.#active.journal.submit(applyRepair(repair))));
+    for (const reply of replies) this.#callBack(reply);
     return replies.map(resultOf);
+  }
+
+  /** A callback is no record: the repair that asks for one hands it to the workers. */
+  #callBack(reply: RepairReply): void {
+    const guid = reply.outcome === "done" ? reply.callback : undefined;
+    const task = guid === undefined ? undefined : this.#active.state.tables.task(guid);
+    if (task !== undefined) this.#active.callbacks?.offer(task);
   }
 
   /** @throws BbsError ResourceConflict while the cell lives, ResourceNotFound */
