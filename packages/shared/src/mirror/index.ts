@@ -2,7 +2,7 @@
 import type { ResumeToken, WatchRequest, WatchResponse, Change as WireChange } from "@muster/proto/muster/v1/watch";
 import type { Clock } from "../clock/index.js";
 import { decodeRecord, kindOfWire, recordCodecs } from "../codec/index.js";
-import { BbsError } from "../errors/index.js";
+import { BbsError, isBbsError } from "../errors/index.js";
 import type { Log } from "../log/index.js";
 import { asEpochMs, type Change, type EpochMs, type RecordKind, Tables, type Write } from "../model/index.js";
 
@@ -16,8 +16,11 @@ export interface MirrorOptions {
   readonly log: Log;
 }
 
-/** Before the next attempt after a broken watch; the channel has its own back-off below this. */
-const retryMs = 200;
+/**
+ * Before the next attempt after a watch that broke; doubled while a BBS says that it has no room. Where none answers, the channel has
+ * its own back-off below this, and a new leader is to be found soon.
+ */
+const retryMs = { first: 200, most: 3_200 };
 
 /** Called after the tables hold the changes. `snapshot` is true for those a snapshot brought. */
 export type ChangesListener = (changes: readonly Change[], snapshot: boolean) => void;
@@ -34,6 +37,8 @@ export class Mirror {
   #clusterTimeAtMs = 0;
   #leaderEpoch = 0n;
   #left = new Set<string>();
+  /** Whether this attempt has brought the mirror forward: a refusal after `reset` has not. */
+  #heard = false;
 
   constructor(options: MirrorOptions) {
     this.#options = options;
@@ -67,15 +72,22 @@ export class Mirror {
 
   /** Follows the watch until the signal aborts; reconnects with its token for ever. */
   async run(signal: AbortSignal): Promise<void> {
+    let waitMs = retryMs.first;
     while (!signal.aborted) {
+      const { clock, log } = this.#options;
+      let full = false;
+      this.#heard = false;
       try {
         await this.#follow(signal);
       } catch (err) {
         if (signal.aborted) return;
-        this.#options.log.debug({ err, retry_ms: retryMs }, "watch broke");
+        full = isBbsError(err, "ResourceExhausted") && !this.#heard;
+        log.debug({ err, retry_ms: waitMs }, "watch broke");
       }
       this.#snapshot = undefined;
-      await this.#options.clock.sleep(retryMs, signal).catch(() => undefined);
+      if (!full) waitMs = retryMs.first;
+      await clock.sleep(waitMs, signal).catch(() => undefined);
+      waitMs = Math.min(retryMs.most, 2 * waitMs);
     }
   }
 
@@ -91,6 +103,7 @@ export class Mirror {
     this.#clusterTimeMs = Number(response.clusterTimeMs);
     this.#clusterTimeAtMs = this.#options.clock.elapsedMs();
     const { message } = response;
+    this.#heard ||= message !== undefined && message.$case !== "reset";
     switch (message?.$case) {
       case "reset":
         this.#options.log.info({ reason: message.value.reason }, "watch reset");

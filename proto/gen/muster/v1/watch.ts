@@ -843,7 +843,7 @@ export const Change: MessageFns<Change, "muster.v1.Change"> = {
 export type WatchServiceService = typeof WatchServiceService;
 export const WatchServiceService = {
   /**
-   * Streams a snapshot that ends with `synced`, then one message for each commit. Resumes after a token when history still reaches it,
+   * Streams a snapshot that ends with `synced`, then commits, each message one or several whole ones. Resumes after a token when history still reaches it,
    * else sends `reset` and a snapshot. A consumer that falls behind is ended with RESOURCE_EXHAUSTED and resumes with its last token.
    */
   watch: {
@@ -859,7 +859,7 @@ export const WatchServiceService = {
 
 export interface WatchServiceServer extends UntypedServiceImplementation {
   /**
-   * Streams a snapshot that ends with `synced`, then one message for each commit. Resumes after a token when history still reaches it,
+   * Streams a snapshot that ends with `synced`, then commits, each message one or several whole ones. Resumes after a token when history still reaches it,
    * else sends `reset` and a snapshot. A consumer that falls behind is ended with RESOURCE_EXHAUSTED and resumes with its last token.
    */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
@@ -867,7 +867,7 @@ export interface WatchServiceServer extends UntypedServiceImplementation {
 
 export interface WatchServiceClient extends Client {
   /**
-   * Streams a snapshot that ends with `synced`, then one message for each commit. Resumes after a token when history still reaches it,
+   * Streams a snapshot that ends with `synced`, then commits, each message one or several whole ones. Resumes after a token when history still reaches it,
    * else sends `reset` and a snapshot. A consumer that falls behind is ended with RESOURCE_EXHAUSTED and resumes with its last token.
    */
   watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchResponse>;

@@ -92,7 +92,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.graceMs = Math.max(3 * options.presenceTtlMs, 15_000);
     const startMs = Math.max(head.clusterTimeMs, options.clock.nowMs());
     this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs), leaderSinceMs: asEpochMs(startMs) };
-    this.feed = new Feed(head.sequence, head.sequence - 1n);
+    this.feed = new Feed(head.sequence, head.sequence - 1n, options.clock);
     this.events = new EventHubs({ open: (sealed) => options.secrets.open(sealed), log: options.log });
     this.leases = new Leases(options.clock);
     this.journal = new Journal({

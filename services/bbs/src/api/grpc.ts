@@ -6,7 +6,7 @@ import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
 import { type ReportRequest, type ReportResponse, ReportServiceService } from "@muster/proto/muster/v1/report";
-import { type WatchRequest, WatchServiceService } from "@muster/proto/muster/v1/watch";
+import type { WatchRequest } from "@muster/proto/muster/v1/watch";
 import { BbsError } from "@muster/shared/errors";
 import { asCellId } from "@muster/shared/model";
 import {
@@ -20,7 +20,7 @@ import {
 } from "@muster/shared/rpc";
 import type { Peer } from "@muster/shared/tls";
 import type { ActiveBbs } from "../active/active-bbs.js";
-import { watch } from "../feed/watch.js";
+import { sharedWatchService, watch } from "../feed/watch.js";
 import type { CallContext } from "./calls.js";
 import { Calls } from "./calls.js";
 import { chunked } from "./chunks.js";
@@ -162,7 +162,7 @@ const backupService = (own: OwnCalls, options: ServeOptions): UntypedServiceImpl
 
 function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceImplementation {
   return implement(
-    WatchServiceService,
+    sharedWatchService,
     options,
     {},
     {
@@ -223,6 +223,6 @@ export function registerServices(server: Server, active: ActiveBbs, options: Ser
   server.addService(FeatureFlagServiceService, flagService(own, options));
   server.addService(RepairServiceService, repairService(own, options));
   server.addService(BackupServiceService, backupService(own, options));
-  server.addService(WatchServiceService, watchService(active, options));
+  server.addService(sharedWatchService, watchService(active, options));
   server.addService(ReportServiceService, { report: reportHandler(active) });
 }

@@ -1,6 +1,7 @@
 // The feed of commits: a bounded history to resume from, and watchers that each get every commit their filter meets, in order, or are
 // cut. Each commit is encoded once and shared.
 import type { Change as WireChange } from "@muster/proto/muster/v1/watch";
+import type { Clock } from "@muster/shared/clock";
 import { recordCodecs, toBuffer } from "@muster/shared/codec";
 import type { CellId, Change, RecordKind } from "@muster/shared/model";
 import type { CommittedBatch } from "../journal/journal.js";
@@ -9,6 +10,8 @@ export interface FeedEntry {
   readonly sequence: bigint;
   readonly changes: readonly FeedChange[];
   readonly bytes: number;
+  /** What watchers see of it, by their filter: made once for all who have the same. */
+  readonly deliveries: Map<string, Delivery | undefined>;
 }
 
 /** One change with its wire form, encoded once. `cells` are those it names before or after. */
@@ -20,6 +23,8 @@ export interface FeedChange {
 }
 
 export interface WatchFilter {
+  /** The same for filters that see the same. */
+  readonly name: string;
   /** Empty: all. */
   readonly kinds: ReadonlySet<RecordKind>;
   /** Only rows and tasks of this cell. */
@@ -29,6 +34,14 @@ export interface WatchFilter {
 /** Bounds of the history kept for resuming. */
 const maxHistoryEntries = 20_000;
 const maxHistoryBytes = 64 * 1024 * 1024;
+/**
+ * Messages per millisecond to those who watch everything; beyond it commits are told several at once. 200 watchers of a thousand
+ * commits a second would be 200,000 messages, which is more than two cores can send; they hear of a change at most 40 ms later.
+ */
+const messagesPerMs = 5;
+const maxGatherMs = 50;
+/** Bounds of what is gathered meanwhile. */
+const maxGathered = { commits: 256, bytes: 512 * 1024 };
 /** Bounds of what one watcher may have waiting before it counts as slow. */
 const maxPendingCommits = 4_096;
 const maxPendingBytes = 16 * 1024 * 1024;
@@ -66,13 +79,41 @@ function feedEntry(batch: CommittedBatch): FeedEntry {
       cellAfter: cellOf(change, "after"),
     });
   }
-  return { sequence: batch.head.sequence, changes, bytes };
+  return { sequence: batch.head.sequence, changes, bytes, deliveries: new Map() };
+}
+
+/** Several commits as one: whole ones, in order. */
+function merged(entries: readonly FeedEntry[]): FeedEntry | undefined {
+  const last = entries.at(-1);
+  if (last === undefined || entries.length === 1) return last;
+  return {
+    sequence: last.sequence,
+    changes: entries.flatMap(({ changes }) => changes),
+    bytes: entries.reduce((sum, { bytes }) => sum + bytes, 0),
+    deliveries: new Map(),
+  };
 }
 
 export interface Delivery {
   readonly sequence: bigint;
-  /** Empty: a progress mark. */
   readonly changes: readonly WireChange[];
+  readonly bytes: number;
+}
+
+/** What a filter lets through of an entry; the same object for everybody with this filter. */
+function deliveryOf(entry: FeedEntry, filter: WatchFilter): Delivery | undefined {
+  if (entry.deliveries.has(filter.name)) return entry.deliveries.get(filter.name);
+  const changes: WireChange[] = [];
+  let bytes = 0;
+  for (const change of entry.changes) {
+    const wire = seen(change, filter);
+    if (wire === undefined) continue;
+    changes.push(wire);
+    bytes += wire.key.length + (wire.record?.byteLength ?? 0);
+  }
+  const delivery = changes.length === 0 ? undefined : { sequence: entry.sequence, changes, bytes };
+  entry.deliveries.set(filter.name, delivery);
+  return delivery;
 }
 
 /** One watcher's queue. `next` gives what came, waits for more, and ends with `undefined` when it was cut. */
@@ -94,21 +135,14 @@ export class Watcher {
 
   offer(entry: FeedEntry): void {
     if (this.#cut !== undefined) return;
-    const changes: WireChange[] = [];
-    let bytes = 0;
-    for (const change of entry.changes) {
-      const wire = seen(change, this.filter);
-      if (wire === undefined) continue;
-      changes.push(wire);
-      bytes += wire.key.length + (wire.record?.byteLength ?? 0);
-    }
-    if (changes.length === 0) return;
-    if (this.#pending.length >= maxPendingCommits || this.#pendingBytes + bytes > maxPendingBytes) {
+    const delivery = deliveryOf(entry, this.filter);
+    if (delivery === undefined) return;
+    if (this.#pending.length >= maxPendingCommits || this.#pendingBytes + delivery.bytes > maxPendingBytes) {
       this.end("slow");
       return;
     }
-    this.#pending.push({ sequence: entry.sequence, changes });
-    this.#pendingBytes += bytes;
+    this.#pending.push(delivery);
+    this.#pendingBytes += delivery.bytes;
     this.#wake?.();
   }
 
@@ -140,8 +174,7 @@ export class Watcher {
 
   take(): Delivery | undefined {
     const delivery = this.#cut === undefined ? this.#pending.shift() : undefined;
-    if (delivery !== undefined)
-      for (const change of delivery.changes) this.#pendingBytes -= change.key.length + (change.record?.byteLength ?? 0);
+    if (delivery !== undefined) this.#pendingBytes -= delivery.bytes;
     return delivery;
   }
 
@@ -169,9 +202,16 @@ export class Feed {
   readonly #observers: ((batch: CommittedBatch) => void)[] = [];
   readonly #everywhere = new Set<Watcher>();
   readonly #byCell = new Map<CellId, Set<Watcher>>();
+  readonly #clock: Clock;
+  /** Commits that those who watch everything have not been told of. */
+  #gathered: FeedEntry[] = [];
+  #gatheredBytes = 0;
+  #toldAtMs = Number.NEGATIVE_INFINITY;
+  #cancelTelling: (() => void) | undefined;
 
   /** `reachesBackTo`: the head that was loaded; a watcher that stands there has missed nothing. */
-  constructor(sequence: bigint, reachesBackTo: bigint) {
+  constructor(sequence: bigint, reachesBackTo: bigint, clock: Clock) {
+    this.#clock = clock;
     this.#lastSequence = sequence;
     this.#reachesBackTo = reachesBackTo;
   }
@@ -205,8 +245,34 @@ export class Feed {
     this.#lastSequence = entry.sequence;
     this.#remember(entry);
     if (entry.changes.length === 0) return;
-    for (const watcher of this.#everywhere) watcher.offer(entry);
     for (const watcher of this.#concerned(entry)) watcher.offer(entry);
+    // History keeps the entry, not what was made of it for watchers.
+    entry.deliveries.clear();
+    this.#gather(entry);
+  }
+
+  /** Tells at once while there are few messages to send, else as soon as the pace allows. */
+  #gather(entry: FeedEntry): void {
+    if (this.#everywhere.size === 0) return;
+    this.#gathered.push(entry);
+    this.#gatheredBytes += entry.bytes;
+    const paceMs = Math.min(maxGatherMs, Math.floor(this.#everywhere.size / messagesPerMs));
+    const dueMs = this.#toldAtMs + paceMs - this.#clock.elapsedMs();
+    if (dueMs <= 0 || this.#gathered.length >= maxGathered.commits || this.#gatheredBytes >= maxGathered.bytes) this.tell();
+    else this.#cancelTelling ??= this.#clock.after(dueMs, () => this.tell());
+  }
+
+  /** Offers what was gathered to those who watch everything. Nothing published is kept back after it. */
+  tell(): void {
+    this.#cancelTelling?.();
+    this.#cancelTelling = undefined;
+    const entry = merged(this.#gathered);
+    if (entry === undefined) return;
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    this.#toldAtMs = this.#clock.elapsedMs();
+    for (const watcher of this.#everywhere) watcher.offer(entry);
+    entry.deliveries.clear();
   }
 
   /** Watchers by cell whose cell the commit names, or that want kinds which have no cell. */
@@ -250,6 +316,7 @@ export class Feed {
     const behind = Number(this.#lastSequence - sequence);
     for (const entry of this.#history.slice(Math.max(this.#start, this.#history.length - behind))) {
       if (entry.sequence > sequence) watcher.offer(entry);
+      entry.deliveries.clear();
     }
     this.#join(watcher);
     return watcher;
@@ -263,6 +330,8 @@ export class Feed {
   }
 
   #join(watcher: Watcher): void {
+    // What the others have not been told yet is older than this watcher's beginning.
+    this.tell();
     const { cellId } = watcher.filter;
     if (cellId === undefined) this.#everywhere.add(watcher);
     else this.#byCell.set(cellId, (this.#byCell.get(cellId) ?? new Set()).add(watcher));
@@ -280,6 +349,7 @@ export class Feed {
   }
 
   close(): void {
+    this.tell();
     for (const watcher of this.#everywhere) watcher.end("closed");
     for (const set of this.#byCell.values()) for (const watcher of set) watcher.end("closed");
   }

@@ -1,12 +1,18 @@
 // One watch: resume from history where it reaches, else a reset and a snapshot; then commits and progress marks, until cut.
-import type { ResumeToken, WatchRequest, WatchResponse, Change as WireChange } from "@muster/proto/muster/v1/watch";
+import {
+  type ResumeToken,
+  type WatchRequest,
+  WatchResponse,
+  WatchServiceService,
+  type Change as WireChange,
+} from "@muster/proto/muster/v1/watch";
 import type { Clock } from "@muster/shared/clock";
 import { encodeRecord, kindOfWire, recordCodecs, toBuffer } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import { asCellId, type RecordKind, rowKeyOf } from "@muster/shared/model";
 import type { CoreState } from "../core/decision.js";
 import type { Journal } from "../journal/journal.js";
-import type { Feed, Watcher, WatchFilter } from "./feed.js";
+import type { Delivery, Feed, Watcher, WatchFilter } from "./feed.js";
 import type { SnapshotSlots } from "./snapshot-slots.js";
 
 export interface WatchSource {
@@ -30,15 +36,34 @@ const kindsOfCell: ReadonlySet<RecordKind> = new Set(["actualLRP", "task"]);
 /** @throws BbsError InvalidRequest for kinds that nobody knows: a watch of nothing would look like one of everything. */
 function filterOf(request: WatchRequest): WatchFilter {
   const cellId = request.cellId === "" ? undefined : asCellId(request.cellId);
-  if (request.kinds.length === 0) return { kinds: cellId === undefined ? new Set() : kindsOfCell, cellId };
-  const kinds = new Set<RecordKind>();
+  const kinds = new Set<RecordKind>(request.kinds.length === 0 && cellId !== undefined ? kindsOfCell : []);
   for (const wire of request.kinds) {
     const kind = kindOfWire(wire);
     if (kind === undefined) throw new BbsError("InvalidRequest", "kinds names what is no kind of record", { kind: wire });
     kinds.add(kind);
   }
-  return { kinds, cellId };
+  return { name: `${[...kinds].sort().join(",")}/${cellId ?? ""}`, kinds, cellId };
 }
+
+/** What each commit looked like on the wire the last time somebody was sent it. */
+const sent = new WeakMap<Delivery, WatchResponse>();
+const encoded = new WeakMap<WatchResponse, Buffer>();
+/** A message tells the cluster time; one for a consumer far behind is made anew. */
+const freshMs = 250;
+
+/** The rpc, with a message that goes to many watchers encoded once. */
+export const sharedWatchService = {
+  watch: {
+    ...WatchServiceService.watch,
+    responseSerialize: (response: WatchResponse): Buffer => {
+      const known = encoded.get(response);
+      if (known !== undefined) return known;
+      const bytes = toBuffer(WatchResponse.encode(response).finish());
+      if (response.message?.$case === "commit") encoded.set(response, bytes);
+      return bytes;
+    },
+  },
+};
 
 const tooSlow = (): BbsError => new BbsError("ResourceExhausted", "the watch fell behind; resume with the last token");
 const stalled = (): BbsError =>
@@ -181,7 +206,12 @@ async function* follow(
     if (delivery !== undefined) {
       // Commits that were under way when the snapshot was taken are part of it.
       if (delivery.sequence <= fromSequence) continue;
-      yield say({ $case: "commit", value: { token: token(delivery.sequence), changes: [...delivery.changes] } });
+      let response = sent.get(delivery);
+      if (response === undefined || source.journal.nowMs() - Number(response.clusterTimeMs) > freshMs) {
+        response = say({ $case: "commit", value: { token: token(delivery.sequence), changes: [...delivery.changes] } });
+        sent.set(delivery, response);
+      }
+      yield response;
       continue;
     }
     if (watcher.cut !== undefined) throw watcher.cut === "slow" ? tooSlow() : closed();
@@ -189,6 +219,7 @@ async function* follow(
     if (quiet) {
       // Nothing pending: everything up to the last commit was delivered or does not match.
       await source.journal.read(() => undefined);
+      source.feed.tell();
       if (watcher.idle) yield say({ $case: "progress", value: { token: token(source.feed.lastSequence) } });
     }
   }
