@@ -1,0 +1,144 @@
+// The feed: what a filter lets through, what leaves it, who is told when, and who is cut.
+import { fakeClock } from "@muster/shared/clock";
+import { encodeRecord } from "@muster/shared/codec";
+import { type ActualLRP, asCellId, type CellId, type Change, rowKeyOf } from "@muster/shared/model";
+import { actualLRP, desiredLRP } from "@muster/shared/testing";
+import { describe, expect, it } from "vitest";
+import type { CommittedBatch } from "../journal/journal.js";
+import { Feed, type Watcher, type WatchFilter } from "./feed.js";
+
+const one = asCellId("one");
+const two = asCellId("two");
+const everything: WatchFilter = { name: "/", kinds: new Set(), cellId: undefined };
+const byCell = (cellId: CellId): WatchFilter => ({ name: `rows/${cellId}`, kinds: new Set(["actualLRP"]), cellId });
+
+const on = (cellId: CellId | undefined): ActualLRP =>
+  actualLRP(cellId === undefined ? {} : { state: "CLAIMED", instanceKey: { instanceGuid: "i" as never, cellId } });
+const moved = (before: ActualLRP | undefined, after: ActualLRP | undefined): Change => ({
+  kind: "actualLRP",
+  key: rowKeyOf((after ?? before) as ActualLRP),
+  before,
+  after,
+});
+const batch = (sequence: number, ...changes: Change[]): CommittedBatch =>
+  ({
+    head: { sequence: BigInt(sequence) },
+    changes: changes.map((change) => ({
+      change,
+      encoded: { value: change.after === undefined ? undefined : encodeRecord(change.kind, change.after as never) },
+    })),
+  }) as unknown as CommittedBatch;
+
+/** Everything a watcher has to say now: sequence, and for each change whether the record is there. */
+function said(watcher: Watcher): [number, boolean[]][] {
+  const all: [number, boolean[]][] = [];
+  for (let delivery = watcher.take(); delivery !== undefined; delivery = watcher.take())
+    all.push([Number(delivery.sequence), delivery.changes.map(({ record }) => record !== undefined)]);
+  return all;
+}
+
+describe("a filter by cell", () => {
+  it.each([
+    { what: "a row comes", before: on(undefined), after: on(one), there: [true] },
+    { what: "a row that it has changes", before: on(one), after: on(one), there: [true] },
+    { what: "a row leaves for another cell", before: on(one), after: on(two), there: [false] },
+    { what: "a row leaves for no cell", before: on(one), after: on(undefined), there: [false] },
+    { what: "a row is deleted", before: on(one), after: undefined, there: [false] },
+  ])("$what", ({ before, after, there }) => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    const watcher = feed.join(byCell(one));
+    feed.publish(batch(1, moved(before, after)));
+    expect(said(watcher)).toEqual([[1, there]]);
+  });
+
+  it("sees nothing of other cells' rows, nor of records without a cell", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    const watcher = feed.join(byCell(one));
+    const desired: Change = { kind: "desiredLRP", key: "p", before: undefined, after: desiredLRP() };
+    feed.publish(batch(1, moved(on(undefined), on(two)), desired));
+    expect(said(watcher)).toEqual([]);
+  });
+
+  it("resumed from history sees the same", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    feed.publish(batch(1, moved(undefined, on(one))));
+    feed.publish(batch(2, moved(on(one), on(two))));
+    feed.publish(batch(3, moved(on(two), undefined)));
+    const watcher = feed.resume(byCell(one), 1n);
+    expect(watcher === undefined ? undefined : said(watcher)).toEqual([[2, [false]]]);
+  });
+});
+
+describe("those who watch everything", () => {
+  it("are told of each commit at once while they are few", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    const watcher = feed.join(everything);
+    for (let sequence = 1; sequence <= 3; sequence += 1) feed.publish(batch(sequence, moved(undefined, on(one))));
+    expect(said(watcher)).toEqual([
+      [1, [true]],
+      [2, [true]],
+      [3, [true]],
+    ]);
+  });
+
+  it("hear of several at once when they are many: all of them, in order, soon, and in one object for all", async () => {
+    const clock = fakeClock();
+    const feed = new Feed(0n, 0n, clock);
+    const watchers = Array.from({ length: 200 }, () => feed.join(everything));
+    for (let sequence = 1; sequence <= 3; sequence += 1) feed.publish(batch(sequence, moved(undefined, on(one))));
+    const [first, second] = watchers as [Watcher, Watcher];
+    expect(said(first)).toEqual([[1, [true]]]);
+    second.take();
+    await clock.advance(50);
+    expect(first.take()).toBe(second.take());
+    expect(feed.lag).toBe(2);
+    expect(watchers.slice(2).map(said)).toEqual(
+      Array(198).fill([
+        [1, [true]],
+        [3, [true, true]],
+      ]),
+    );
+  });
+
+  it("that join in between get no commit twice, and nothing is kept back from a resumed one", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    const early = Array.from({ length: 200 }, () => feed.join(everything));
+    for (let sequence = 1; sequence <= 3; sequence += 1) feed.publish(batch(sequence, moved(undefined, on(one))));
+    const late = feed.join(everything);
+    const resumed = feed.resume(everything, 2n) as Watcher;
+    feed.tell();
+    expect(said(late)).toEqual([]);
+    expect(said(resumed)).toEqual([[3, [true]]]);
+    expect(said(early[0] as Watcher)).toEqual([
+      [1, [true]],
+      [3, [true, true]],
+    ]);
+  });
+});
+
+describe("a watcher that takes nothing", () => {
+  it("is cut when it falls behind, hears of it at once, and holds nothing any more", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    const watcher = feed.join(byCell(one));
+    const heard: string[] = [];
+    watcher.whenCut((why) => heard.push(why));
+    for (let sequence = 1; sequence <= 5_000; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
+    expect(heard).toEqual(["slow"]);
+    expect(watcher.cut).toBe("slow");
+    expect(watcher.lag).toBe(0);
+    expect(watcher.take()).toBeUndefined();
+  });
+
+  it("leaves the others alone", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    feed.join(everything);
+    const other = feed.join(everything);
+    let taken = 0;
+    for (let sequence = 1; sequence <= 5_000; sequence += 1) {
+      feed.publish(batch(sequence, moved(on(one), on(one))));
+      taken += said(other).length;
+    }
+    expect(taken).toBe(5_000);
+    expect(other.cut).toBeUndefined();
+  });
+});
