@@ -48,6 +48,37 @@ export interface EgressRule {
   readonly log?: boolean;
 }
 
+/** A volume of one of the cell's drivers. Source: cell.md section 10. */
+export interface VolumeRequest {
+  readonly driver: string;
+  /** Absolute, inside. */
+  readonly containerDir: string;
+  /** `r` or `rw`. */
+  readonly mode: string;
+  readonly volumeId: string;
+  /** JSON, for the driver; the driver `local` needs none. */
+  readonly config?: string;
+}
+
+/** A file the container finds read-only at `/etc/cf-service-bindings/<path>`. */
+export interface BoundFile {
+  /** Relative. */
+  readonly path: string;
+  readonly content: Uint8Array;
+}
+
+/** A folder of this machine the cell itself lends, read-only: trusted certificates, unpacked dependencies. */
+export interface LentFolder {
+  readonly folder: string;
+  readonly containerDir: string;
+}
+
+/** PEM, of the instance alone: found at `/etc/cf-instance-credentials/instance.crt` and `instance.key`. */
+export interface InstanceIdentity {
+  readonly certificate: string;
+  readonly key: string;
+}
+
 export interface ContainerSpec {
   /** Unique on the cell: [A-Za-z0-9_-]{1,64}. Made into the runc id, the network namespace and folder names by the driver. */
   readonly handle: string;
@@ -65,6 +96,12 @@ export interface ContainerSpec {
    * world. This machine and neighbours' own addresses are out of reach in either case, whatever the rules say.
    */
   readonly egress?: readonly EgressRule[] | undefined;
+  readonly volumes?: readonly VolumeRequest[];
+  /** At most 1 MiB together. */
+  readonly files?: readonly BoundFile[];
+  readonly folders?: readonly LentFolder[];
+  /** Whether it has a folder for an identity; the caller writes it with `writeIdentity`, before the first process and at every renewal. */
+  readonly hasIdentity?: boolean;
   /** NAME=value, above the image's own environment. */
   readonly env: readonly string[];
   /** Kept with the container and given back by `containers()`, across restarts of the rep (at most 64 KiB). */
@@ -152,6 +189,8 @@ export interface Container {
    * tail) is given again from its start, with the times it was written at.
    */
   attach(processId: string, output: OutputSink): Promise<GardenProcess | undefined>;
+  /** Writes or replaces its identity, each file at once. Only for a container that was made with `hasIdentity`. @throws GardenError */
+  writeIdentity(identity: InstanceIdentity): Promise<void>;
   /** TCP connect to the container's address and port from the cell. Resolves to undefined, or to why not. */
   probeTcp(port: number, timeoutMs: number): Promise<string | undefined>;
   usage(): Promise<ContainerUsage>;
@@ -173,6 +212,7 @@ export interface GardenCapacity {
 /** Closed set, so that callers can tell what to do. */
 export type GardenErrorCode =
   | "spec-invalid"
+  | "volume-failed"
   | "image-not-found"
   | "image-unauthorized"
   | "image-unreachable"

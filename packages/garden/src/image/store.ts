@@ -24,6 +24,8 @@ export interface CachedImage {
   readonly metadata: ImageMetadata;
   /** Absolute; never written to: containers mount it as their lower layer. */
   readonly rootDir: string;
+  /** What it takes on the disk, unpacked. */
+  readonly rootBytes: number;
 }
 
 export interface ImageStoreOptions {
@@ -53,13 +55,19 @@ const hexOf = (digest: string): string => digest.slice("sha256:".length);
 interface ImageRecord {
   readonly metadata: ImageMetadata;
   readonly bytes: number;
+  readonly rootBytes: number;
   /** Digests of its blobs. */
   readonly blobs: readonly string[];
 }
 
 const isImageRecord = (value: unknown): value is ImageRecord => {
   const record = value as Partial<ImageRecord> | undefined;
-  return typeof record?.metadata?.digest === "string" && typeof record.bytes === "number" && Array.isArray(record.blobs);
+  return (
+    typeof record?.metadata?.digest === "string" &&
+    typeof record.bytes === "number" &&
+    typeof record.rootBytes === "number" &&
+    Array.isArray(record.blobs)
+  );
 };
 
 /** A rootfs URL, or the GardenError that says what is wrong with it. */
@@ -161,7 +169,8 @@ export class ImageStore {
     const rootDir = this.#rootDir(digest);
     const [record, root] = await Promise.all([readJson(this.#recordFile(hexOf(digest))), stat(rootDir).catch(() => undefined)]);
     // The record is written after the root is in its place and on the disk: present means whole.
-    return isImageRecord(record) && root !== undefined ? { metadata: record.metadata, rootDir } : undefined;
+    if (!isImageRecord(record) || root === undefined) return undefined;
+    return { metadata: record.metadata, rootDir, rootBytes: record.rootBytes };
   }
 
   /** The ids are part of the name: a home whose ids moved unpacks anew instead of giving one container another's files. */
@@ -197,13 +206,14 @@ export class ImageStore {
         for (const blob of blobs) await rm(this.#blobFile(blob), { force: true });
         throw error;
       });
-      const bytes = await this.#size(work, blobs, signal);
+      const rootBytes = await this.#rootSize(work, signal);
+      const bytes = rootBytes + (await this.#blobSize(blobs));
       await rename(join(work, "root"), rootDir);
       // What a power cut could tear must be whole before the record vouches for it.
       await this.#options.exec("sync", ["--file-system", rootDir], { timeoutMs: unpackTimeoutMs, signal });
-      const record: ImageRecord = { metadata: image.metadata, bytes, blobs };
+      const record: ImageRecord = { metadata: image.metadata, bytes, rootBytes, blobs };
       await writeWhole(this.#recordFile(hexOf(digest)), JSON.stringify(record));
-      return { metadata: image.metadata, rootDir };
+      return { metadata: image.metadata, rootDir, rootBytes };
     } finally {
       await rm(work, { recursive: true, force: true });
     }
@@ -227,11 +237,14 @@ export class ImageStore {
     return join(this.#options.dir, "blobs", "sha256", hexOf(digest));
   }
 
-  /** Of the unpacked root and its blobs, on the disk. */
-  async #size(work: string, blobs: readonly string[], signal: AbortSignal): Promise<number> {
+  async #rootSize(work: string, signal: AbortSignal): Promise<number> {
     const { stdout } = await this.#options.exec("du", ["-s", "-B1", join(work, "root")], { timeoutMs: unpackTimeoutMs, signal });
+    return Number.parseInt(stdout.toString("utf8"), 10);
+  }
+
+  async #blobSize(blobs: readonly string[]): Promise<number> {
     const sizes = await Promise.all(blobs.map((blob) => stat(this.#blobFile(blob)).then(({ size }) => size)));
-    return sizes.reduce((sum, size) => sum + size, Number.parseInt(stdout.toString("utf8"), 10));
+    return sizes.reduce((sum, size) => sum + size, 0);
   }
 
   async #entries(): Promise<CacheEntry[]> {

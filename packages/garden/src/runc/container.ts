@@ -6,11 +6,22 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
-import type { Container, ContainerInfo, ContainerUsage, GardenProcess, OutputSink, ProcessSpec, StreamSpec } from "../garden.js";
+import type {
+  Container,
+  ContainerInfo,
+  ContainerUsage,
+  GardenProcess,
+  InstanceIdentity,
+  OutputSink,
+  ProcessSpec,
+  StreamSpec,
+  VolumeRequest,
+} from "../garden.js";
 import { GardenError } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import { readInside, writeWhole } from "../tools/files.js";
 import type { Turnstile } from "../tools/flight.js";
+import { writeIdentity } from "./bound-files.js";
 import { cgroupUsage, countsSwap, oomKills } from "./cgroup.js";
 import { startUnderConmon } from "./conmon.js";
 import { type CellLayout, type ContainerLayout, containerLayout, processDir, processLogDir, processLogFile } from "./layout.js";
@@ -86,6 +97,10 @@ export class RuncContainer implements Container {
     };
   }
 
+  get volumes(): readonly VolumeRequest[] {
+    return this.#record.spec.volumes ?? [];
+  }
+
   run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {
     const started = this.#starting.then(async () => {
       if (this.#record.spec.lasting === true && this.#record.processes.length === 0) await this.#run(holder, () => {});
@@ -135,9 +150,16 @@ export class RuncContainer implements Container {
     const { diskMount, dataDir, cgroupsPath } = this.#layout;
     const [counted, diskBytes] = await Promise.all([
       cgroupUsage(cgroupsPath),
-      diskUsage(this.#tools.exec, { diskMount, dataDir, diskMb }),
+      diskUsage(this.#tools.exec, { diskMount, dataDir, isLimited: diskMb > 0 }),
     ]);
-    return { ...counted, diskBytes };
+    return { ...counted, diskBytes: diskBytes + (this.#record.imageBytes ?? 0) };
+  }
+
+  async writeIdentity(identity: InstanceIdentity): Promise<void> {
+    if (this.#record.spec.hasIdentity !== true)
+      throw new GardenError("spec-invalid", `container ${this.handle} was made without a place for an identity`);
+    this.#ending.signal.throwIfAborted();
+    await writeIdentity(this.#layout.identityDir, identity);
   }
 
   async streamIn(spec: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
@@ -297,6 +319,7 @@ export class RuncContainer implements Container {
         swapLimit: countsSwap(),
         hasIPv6: existsSync("/proc/sys/net/ipv6"),
         lentFiles: lent,
+        folders: this.#record.mounts ?? [],
         seccomp: this.#tools.seccomp,
       },
       process,

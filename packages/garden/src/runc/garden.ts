@@ -6,7 +6,16 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import type { Clock, Entropy } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
-import type { Container, ContainerSpec, Garden, GardenCapacity, ImageCredentials, ImageMetadata, RootFSUrl } from "../garden.js";
+import type {
+  Container,
+  ContainerSpec,
+  Garden,
+  GardenCapacity,
+  ImageCredentials,
+  ImageMetadata,
+  RootFSUrl,
+  VolumeRequest,
+} from "../garden.js";
 import { GardenError } from "../garden.js";
 import { RegistryClient } from "../image/registry.js";
 import { type CachedImage, ImageStore } from "../image/store.js";
@@ -19,6 +28,7 @@ import { type Exec, lastWords, makeExec } from "../tools/exec.js";
 import { makeFolder, readIfThere, readJson, writeOpen, writeWhole } from "../tools/files.js";
 import { Turnstile } from "../tools/flight.js";
 import { lockFile } from "../tools/lock.js";
+import { bindingsPlace, checkFiles, identityPlace, openSecretFolder, writeFiles } from "./bound-files.js";
 import { cgroupFolders } from "./cgroup.js";
 import { type ContainerTools, nofileCeiling, RuncContainer } from "./container.js";
 import { hostsFile, nameserversOf, resolvConf } from "./etc.js";
@@ -33,13 +43,22 @@ import {
   resolvedHome,
   runRoot,
 } from "./layout.js";
-import { makeRoot, mountPoints } from "./mounts.js";
+import { diskLimit, makeRoot, mountPoints } from "./mounts.js";
 import { asContainerRecord, type ContainerRecord } from "./records.js";
 import { handlePattern, listFolder, Remover } from "./remover.js";
 import { type SeccompProfile, seccompFor } from "./seccomp.js";
 import { capabilities } from "./spec.js";
 import { findLentTools, type LentTools } from "./stream.js";
 import { findTools, seccompFile, type Tools } from "./tools.js";
+import {
+  type BindMount,
+  checkPlace,
+  checkVolumes,
+  inOrder,
+  type LocalVolume,
+  localDriver,
+  type VolumeDriver,
+} from "./volumes.js";
 
 export interface RuncGardenOptions {
   /** The platform's home folder; cells of one home share images and the ids of containers. */
@@ -58,6 +77,10 @@ export interface RuncGardenOptions {
    * asked. This machine's own addresses need not be named.
    */
   readonly protectedAddresses?: readonly string[];
+  /** What the volume driver `local` offers, by name. Without any there is no such driver. */
+  readonly localVolumes?: Readonly<Record<string, LocalVolume>>;
+  /** Further volume drivers, by name. */
+  readonly volumeDrivers?: Readonly<Record<string, VolumeDriver>>;
   /** What the cache may hold on the disk; default 10,000,000,000 bytes, as Diego's. Images in use may exceed it. */
   readonly imageCacheBytes?: number;
   readonly clock: Clock;
@@ -66,6 +89,8 @@ export interface RuncGardenOptions {
 }
 
 export interface RuncGarden extends Garden {
+  /** Names of the volume drivers it has; sorted. */
+  volumeDrivers(): readonly string[];
   /** Destroys every container and takes away bridge, rules, folders and cgroups of the cell; images stay. For the end of `up`. */
   removeEverything(): Promise<void>;
 }
@@ -99,6 +124,7 @@ class RealGarden implements RuncGarden {
   readonly #destroying = new Map<string, Promise<void>>();
   readonly #starts = new Turnstile(parallelStarts);
   readonly #destroys = new Turnstile(parallelDestroys);
+  readonly #drivers: ReadonlyMap<string, VolumeDriver>;
   readonly #forwarding = new Forwarding(forwardingFile);
   #parts: { images: ImageStore; network: CellNetwork; tools: ContainerTools; remover: Remover } | undefined;
   #bootId = "";
@@ -110,6 +136,11 @@ class RealGarden implements RuncGarden {
     this.#exec = makeExec(options.clock);
     this.#cell = cellLayout(home, options.cellId);
     this.#idBase = idBaseOf(home);
+    const { localVolumes, volumeDrivers = {} } = options;
+    this.#drivers = new Map([
+      ...(localVolumes === undefined ? [] : [["local", localDriver(localVolumes)] as const]),
+      ...Object.entries(volumeDrivers),
+    ]);
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -135,6 +166,10 @@ class RealGarden implements RuncGarden {
     return this.#options.capacity;
   }
 
+  volumeDrivers(): readonly string[] {
+    return [...this.#drivers.keys()].sort();
+  }
+
   inspectImage(rootFs: RootFSUrl, credentials: ImageCredentials | undefined, signal: AbortSignal): Promise<ImageMetadata> {
     return this.#assembled().images.inspect(rootFs, credentials, signal);
   }
@@ -142,6 +177,7 @@ class RealGarden implements RuncGarden {
   async create(spec: ContainerSpec, signal: AbortSignal): Promise<Container> {
     signal.throwIfAborted();
     checkSpec(spec);
+    checkVolumes(spec.volumes ?? [], this.#drivers);
     const { handle } = spec;
     if (this.#containers.has(handle) || this.#creations.has(handle) || this.#destroying.has(handle)) {
       throw new GardenError("handle-exists", `container ${handle} exists already`);
@@ -284,6 +320,7 @@ class RealGarden implements RuncGarden {
       const image = await images.ensure(spec.rootFs, spec.credentials, signal);
       return await this.#starts.run(signal, () => this.#make(spec, image, signal));
     } catch (error) {
+      await this.#unmountVolumes(spec.handle, spec.volumes ?? []);
       await remover.remove(spec.handle).catch((cause: unknown) => {
         this.#options.log.error({ err: cause, instance_guid: spec.handle }, "what a failed create left could not be removed");
       });
@@ -307,13 +344,14 @@ class RealGarden implements RuncGarden {
       });
     const making = [
       orFail(this.#makeNetwork(layout, spec, network, either)),
+      orFail(this.#makeMounts(layout, spec)),
       orFail(this.#makeRoot(layout, spec, image, either)),
     ] as const;
     await Promise.allSettled(making);
     if (failed.signal.aborted) throw failed.signal.reason;
     signal.throwIfAborted();
-    const connection = await making[0];
-    const record = this.#record(spec, image, connection);
+    const [connection, mounts] = await Promise.all([making[0], making[1]]);
+    const record = this.#record(spec, image, connection, mounts);
     await writeWhole(layout.recordFile, JSON.stringify(record));
     const container = new RuncContainer(tools, record, connection.opened);
     this.#containers.set(spec.handle, container);
@@ -322,12 +360,14 @@ class RealGarden implements RuncGarden {
 
   async #makeRoot(layout: ContainerLayout, spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<void> {
     const { rootfs: target, diskMount, dataDir } = layout;
+    const disk = diskLimit(spec.diskMb, image.rootBytes);
+    if (disk === "too-small") {
+      const imageMb = Math.ceil(image.rootBytes / 1_048_576);
+      const what = `the image takes ${imageMb} MB, which leaves nothing of the container's disk limit of ${spec.diskMb} MB`;
+      throw new GardenError("spec-invalid", what);
+    }
     await makeFolder(layout.bundle, 0o711);
-    await makeRoot(
-      this.#exec,
-      { imageRoot: image.rootDir, target, diskMount, dataDir, diskMb: spec.diskMb, idBase: this.#idBase },
-      signal,
-    );
+    await makeRoot(this.#exec, { imageRoot: image.rootDir, target, diskMount, dataDir, disk, idBase: this.#idBase }, signal);
   }
 
   async #makeNetwork(
@@ -355,8 +395,42 @@ class RealGarden implements RuncGarden {
     return connection;
   }
 
-  #record(spec: ContainerSpec, image: CachedImage, connection: Connection): ContainerRecord {
-    const { credentials: _secret, ...kept } = spec;
+  /** What is mounted besides the root: volumes, what the cell lends, bound files and the identity's folder. */
+  async #makeMounts(layout: ContainerLayout, spec: ContainerSpec): Promise<readonly BindMount[]> {
+    const { volumes = [], folders = [], files = [], hasIdentity = false } = spec;
+    const mounts: BindMount[] = folders.map(({ folder, containerDir }) => ({
+      source: folder,
+      destination: containerDir,
+      readOnly: true,
+    }));
+    if (files.length > 0) {
+      await writeFiles(layout.bindingsDir, files);
+      mounts.push({ source: layout.bindingsDir, destination: bindingsPlace, readOnly: true });
+    }
+    if (hasIdentity) {
+      await openSecretFolder(layout.identityDir);
+      mounts.push({ source: layout.identityDir, destination: identityPlace, readOnly: true });
+    }
+    for (const volume of volumes) {
+      const source = await this.#drivers.get(volume.driver)?.mount(volume, spec.handle);
+      if (source !== undefined) mounts.push({ source, destination: volume.containerDir, readOnly: volume.mode === "r" });
+    }
+    return inOrder(mounts);
+  }
+
+  async #unmountVolumes(handle: string, volumes: readonly VolumeRequest[]): Promise<void> {
+    for (const volume of volumes) {
+      await this.#drivers
+        .get(volume.driver)
+        ?.unmount(volume, handle)
+        .catch((error: unknown) =>
+          this.#options.log.warn({ err: error, instance_guid: handle }, "a volume could not be unmounted"),
+        );
+    }
+  }
+
+  #record(spec: ContainerSpec, image: CachedImage, connection: Connection, mounts: readonly BindMount[]): ContainerRecord {
+    const { credentials: _secret, files: _contents, ...kept } = spec;
     const createdAtMs = this.#options.clock.nowMs();
     const { containerIp, ports } = connection;
     return {
@@ -364,6 +438,8 @@ class RealGarden implements RuncGarden {
       bootId: this.#bootId,
       spec: kept,
       image: image.metadata,
+      imageBytes: image.rootBytes,
+      mounts,
       containerIp,
       ports,
       createdAtMs,
@@ -378,6 +454,7 @@ class RealGarden implements RuncGarden {
     const container = this.#containers.get(handle);
     await container?.kill(killWaitMs);
     await this.#assembled().remover.remove(handle);
+    await this.#unmountVolumes(handle, container?.volumes ?? []);
     await container?.detach();
     this.#containers.delete(handle);
   }
@@ -429,6 +506,8 @@ function checkSpec(spec: ContainerSpec): void {
   if (!handlePattern.test(spec.handle))
     throw new GardenError("spec-invalid", `"${spec.handle}" is no handle: A-Z a-z 0-9 _ - only, at most 64`);
   checkEgress(spec.egress);
+  checkFiles(spec.files ?? []);
+  for (const { containerDir } of spec.folders ?? []) checkPlace(containerDir);
   if (!hostnamePattern.test(spec.hostname)) throw new GardenError("spec-invalid", `"${spec.hostname}" is no host name`);
   if (Buffer.byteLength(JSON.stringify(spec.properties)) > maxPropertiesBytes) {
     throw new GardenError(

@@ -5,6 +5,7 @@ import { cellLayout, resolvedHome } from "./layout.js";
 export { openRuncGarden, type RuncGarden, type RuncGardenOptions } from "./garden.js";
 /** For `up`, which looks before it starts anything. */
 export { findTools, type Tools } from "./tools.js";
+export type { LocalVolume, VolumeDriver } from "./volumes.js";
 
 /** Under which names a cell's containers are found on the machine, for operators and for proofs that nothing is left. */
 export function namesOnMachine(home: string, cellId: string) {

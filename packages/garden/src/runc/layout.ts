@@ -23,6 +23,9 @@ export interface ContainerLayout {
   readonly bundle: string;
   readonly rootfs: string;
   readonly etcDir: string;
+  /** In a folder of its own that only root may enter. */
+  readonly bindingsDir: string;
+  readonly identityDir: string;
   readonly diskMount: string;
   readonly userns: string;
   readonly dataDir: string;
@@ -69,6 +72,8 @@ export function containerLayout(cell: CellLayout, handle: string): ContainerLayo
     bundle: join(dir, "bundle"),
     rootfs: join(dir, "bundle", "rootfs"),
     etcDir: join(dir, "etc"),
+    bindingsDir: join(dir, "secret", "bindings"),
+    identityDir: join(dir, "secret", "identity"),
     diskMount: join(dir, "disk"),
     userns: join(dir, "userns"),
     dataDir: join(dataDir, "disk"),

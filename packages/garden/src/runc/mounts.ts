@@ -16,12 +16,36 @@ export interface RootRequest {
   readonly diskMount: string;
   /** Holds the disk file, or the upper layer itself without a limit; in the home folder. */
   readonly dataDir: string;
-  readonly diskMb: number;
+  /** What the container may write, its own tables aside; `undefined` means without limit. */
+  readonly disk: DiskLimit | undefined;
   readonly idBase: number;
 }
 
-/** ext4's own tables need some room even in a disk nobody writes to. */
-const leastDiskMb = 4;
+export interface DiskLimit {
+  readonly bytes: number;
+  readonly inodes: number;
+}
+
+const mib = 1_048_576;
+/** Garden's limit. Source: cell.md section 10. */
+const mostInodes = 200_000;
+/** A small disk has one inode for each block, so that a file a block long never fails for want of an inode. */
+const blockBytes = 4_096;
+const inodeBytes = 256;
+/** ext4's other tables: bitmaps, descriptors and the root's own folders, and a share that grows with the disk. */
+const tableBytes = mib / 4;
+const tableShare = 1 / 256;
+/** What the kernel's ext4 keeps back for writes it has promised: a fiftieth, at most 4,096 blocks. */
+const promisedShare = 1 / 50;
+const mostPromisedBytes = 4_096 * blockBytes;
+
+/** What is left of a container's disk limit for it to write: the image counts too, as in Diego. `undefined`: no limit, or no room at all. */
+export function diskLimit(diskMb: number, imageBytes: number): DiskLimit | "too-small" | undefined {
+  if (diskMb === 0) return undefined;
+  const bytes = diskMb * mib - imageBytes;
+  if (bytes < blockBytes) return "too-small";
+  return { bytes, inodes: Math.min(mostInodes, Math.ceil((diskMb * mib) / blockBytes)) };
+}
 
 /** The mount points of this process's mount namespace, newest last, unescaped. */
 export async function mountPoints(): Promise<string[]> {
@@ -50,7 +74,7 @@ export async function unmount(clock: Clock, exec: Exec, target: string): Promise
 /** Makes the container's root. On failure `removeRoot` takes away what was made. @throws GardenError no-space, tool-failed */
 export async function makeRoot(exec: Exec, request: RootRequest, signal: AbortSignal): Promise<void> {
   try {
-    const layers = request.diskMb > 0 ? await makeDisk(exec, request, signal) : request.dataDir;
+    const layers = request.disk === undefined ? request.dataDir : await makeDisk(exec, request, request.disk, signal);
     const [upper, work] = [join(layers, "upper"), join(layers, "work")];
     await Promise.all([upper, work, request.target].map((folder) => mkdir(folder, { recursive: true, mode: 0o755 })));
     // The overlay takes owner and mode of its root from the upper layer, when it is mounted.
@@ -67,17 +91,21 @@ export async function makeRoot(exec: Exec, request: RootRequest, signal: AbortSi
   }
 }
 
-async function makeDisk(exec: Exec, request: RootRequest, signal: AbortSignal): Promise<string> {
+async function makeDisk(exec: Exec, request: RootRequest, disk: DiskLimit, signal: AbortSignal): Promise<string> {
   const file = join(request.dataDir, "disk.img");
   await Promise.all([request.dataDir, request.diskMount].map((folder) => makeFolder(folder, 0o711)));
   const handle = await open(file, "wx", 0o600);
   try {
-    await handle.truncate(Math.max(leastDiskMb, request.diskMb) * 1_048_576);
+    // The file is sparse: its own tables take room of the file, but none of the container's and hardly any of the machine's.
+    const tables = disk.inodes * inodeBytes + tableBytes + disk.bytes * tableShare;
+    const size = disk.bytes + tables + Math.min(mostPromisedBytes, (disk.bytes + tables) * promisedShare);
+    await handle.truncate(Math.ceil(size / blockBytes) * blockBytes);
   } finally {
     await handle.close();
   }
-  const lazy = ["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-O", "^has_journal", "-m", "0"];
-  await exec("mkfs.ext4", ["-q", "-F", ...lazy, file], { signal, timeoutMs: 20_000 });
+  const lazy = ["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-O", "^has_journal,^resize_inode", "-m", "0"];
+  const shape = ["-b", String(blockBytes), "-I", String(inodeBytes), "-N", String(disk.inodes)];
+  await exec("mkfs.ext4", ["-q", "-F", ...lazy, ...shape, file], { signal, timeoutMs: 20_000 });
   await exec("mount", ["-t", "ext4", "-o", "loop,nodev,noatime", file, request.diskMount], { signal, timeoutMs: 20_000 });
   return request.diskMount;
 }
@@ -102,8 +130,11 @@ export async function removeRoot(
 }
 
 /** What the container has written. */
-export async function diskUsage(exec: Exec, request: Pick<RootRequest, "diskMount" | "dataDir" | "diskMb">): Promise<number> {
-  if (request.diskMb > 0) {
+export async function diskUsage(
+  exec: Exec,
+  request: Pick<RootRequest, "diskMount" | "dataDir"> & { readonly isLimited: boolean },
+): Promise<number> {
+  if (request.isLimited) {
     const { blocks, bfree, bsize } = await statfs(request.diskMount);
     return (blocks - bfree) * bsize;
   }

@@ -1,5 +1,6 @@
 // What a garden writes down of each container, so that the next rep can take it up.
 import type { ContainerSpec, ImageMetadata, MappedPort } from "../garden.js";
+import type { BindMount } from "./volumes.js";
 
 /** A process that was started, or was about to be when the rep died. */
 export interface ProcessRecord {
@@ -17,9 +18,13 @@ export interface ContainerRecord {
   readonly version: 1;
   /** The boot it was made in: another one has none of it. */
   readonly bootId: string;
-  /** Without credentials. */
-  readonly spec: Omit<ContainerSpec, "credentials">;
+  /** Without credentials and what bound files hold. */
+  readonly spec: Omit<ContainerSpec, "credentials" | "files">;
+  /** What is mounted into it besides its root. */
+  readonly mounts?: readonly BindMount[];
   readonly image: ImageMetadata;
+  /** Of the unpacked image; it counts as used by the container. */
+  readonly imageBytes?: number;
   readonly containerIp: string;
   readonly ports: readonly MappedPort[];
   readonly createdAtMs: number;

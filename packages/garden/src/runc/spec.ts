@@ -3,6 +3,7 @@
 import { basename } from "node:path";
 import type { SeccompSpec } from "./seccomp.js";
 import type { ContainerUser } from "./user.js";
+import type { BindMount } from "./volumes.js";
 
 /** Docker's default set without NET_RAW (forged packets on the shared bridge), MKNOD, AUDIT_WRITE and SETFCAP (no use under no_new_privileges). */
 export const capabilities: readonly string[] = [
@@ -101,7 +102,17 @@ export interface ContainerFacts {
   readonly seccomp: SeccompSpec;
   /** Programs and libraries of this machine that the container's own first process needs; none unless it is a lasting one. */
   readonly lentFiles?: readonly string[];
+  /** The outer before the inner. */
+  readonly folders?: readonly BindMount[];
 }
+
+/** A folder of the machine's or of the cell's: no devices, no setuid; programs in it may run. */
+const bindFolder = ({ source, destination, readOnly }: BindMount) => ({
+  destination,
+  type: "bind",
+  source,
+  options: ["bind", readOnly ? "ro" : "rw", "nosuid", "nodev"],
+});
 
 /** Where lent files are seen: on the container's own /dev, where no image's files are. */
 export const lentFolder = "/dev/.muster";
@@ -133,6 +144,7 @@ function mounts(facts: ContainerFacts) {
     bind(`${facts.etcDir}/hosts`, "/etc/hosts"),
     bind(`${facts.etcDir}/hostname`, "/etc/hostname"),
     bind(`${facts.etcDir}/resolv.conf`, "/etc/resolv.conf"),
+    ...(facts.folders ?? []).map(bindFolder),
     ...(facts.lentFiles ?? []).map((file) => ({
       ...bind(file, `${lentFolder}/${basename(file)}`),
       options: ["bind", "ro", "nosuid", "nodev"],

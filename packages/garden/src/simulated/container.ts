@@ -131,6 +131,11 @@ export class SimulatedContainer implements Container {
     for (const process of this.#processes.values()) process.end({ exitStatus: 137, signal: "SIGKILL", outOfMemory: false });
   }
 
+  /** Nobody reads it. */
+  writeIdentity(): Promise<void> {
+    return Promise.resolve();
+  }
+
   /** Keeps the stream as it came: what is under a path is what was last put there. */
   async streamIn({ path }: StreamSpec, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
     const chunks: Uint8Array[] = [];
