@@ -96,6 +96,7 @@ export class CellSeat extends Seat {
         pollingMs: 30_000,
         gracefulShutdownMs: 10_000,
         adoptionTimeoutMs: 50_000,
+        evacuationTimeoutMs: 600_000,
       },
       probeHttp: async () => undefined,
     });

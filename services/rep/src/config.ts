@@ -40,6 +40,8 @@ export const repConfigSchema = z
     graceful_shutdown_ms: intSetting({ default: 10_000, min: 100, max: 600_000 }),
     /** How long a restarted rep looks for the containers of its predecessor; the BBS waits 60 s for its inventory. */
     adoption_timeout_ms: intSetting({ default: 50_000, min: 1_000, max: 55_000 }),
+    /** After this long an evacuation stops what is left, as Diego's does. */
+    evacuation_timeout_ms: intSetting({ default: 600_000, min: 1_000, max: 86_400_000 }),
   })
   .refine((config) => config.host_port_first <= config.host_port_last, {
     path: ["host_port_last"],

@@ -18,12 +18,14 @@ import {
   type Accepted,
   acceptedNothing,
   buildRunRequest,
+  type ContainerRecord,
   type HarmonizeMode,
   type InstanceFacts,
   instancesTouched,
   instanceThatLostItsRow,
   planHarmonize,
   planReply,
+  publishedOf,
   type ReportKind,
   type ReportStep,
   texts,
@@ -42,6 +44,9 @@ export interface HarmonizerOptions {
   readonly fetchDesiredLRP: (processGuid: string, signal: AbortSignal) => Promise<DesiredLRP>;
   readonly cell: { readonly cellId: string; readonly zone: string; readonly pollingMs: number };
   readonly adopting: () => boolean;
+  readonly evacuating: () => boolean;
+  /** The comparison of everything is due: for those who keep something else in harmony at the same pace. */
+  readonly onComparison: () => void;
   readonly onBulkSync: (durationMs: number) => void;
 }
 
@@ -57,6 +62,8 @@ const settleMs = 10_000;
 const againMs = 500;
 /** A reservation that was never claimed. Source: cell.md section 5. */
 const expiryMs = 60_000;
+/** Between comparisons while the cell is being emptied (rule R4). Source: cell.md section 4. */
+export const evacuationPollMs = 10_000;
 const fetchRetryMs = { first: 50, max: 2_000 };
 
 const kindOfCase: Readonly<Record<string, ReportKind>> = {
@@ -65,6 +72,11 @@ const kindOfCase: Readonly<Record<string, ReportKind>> = {
   crashed: "crashed",
   removed: "removed",
   removeEvacuating: "remove-evacuating",
+  evacuateClaimed: "evacuate-claimed",
+  evacuateRunning: "evacuate-running",
+  evacuateStopped: "evacuate-stopped",
+  evacuateCrashed: "evacuate-crashed",
+  cancelEvacuation: "cancel-evacuation",
 };
 
 export class Harmonizer {
@@ -75,6 +87,9 @@ export class Harmonizer {
   /** Nothing is reported of these before that time (elapsed). */
   readonly #quietUntil = new Map<InstanceGuid, number>();
   readonly #starting = new Set<InstanceGuid>();
+  readonly #refreshing = new Set<InstanceGuid>();
+  /** Aborted to end the present pause between comparisons. */
+  #pause = new AbortController();
   #mode: HarmonizeMode = "changes";
   #scheduled = false;
   #signal: AbortSignal = AbortSignal.abort();
@@ -90,16 +105,29 @@ export class Harmonizer {
     options.mirror.onChanges((changes, snapshot) => this.#onRows(changes, snapshot));
   }
 
-  /** Compares everything every `pollingMs` until the signal aborts. */
+  /** Compares everything every `pollingMs`, more often while evacuating, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, cell } = this.#options;
+    const { clock, cell, evacuating, onComparison } = this.#options;
     this.#signal = signal;
     while (!signal.aborted) {
-      await clock.sleep(cell.pollingMs, signal).catch(() => undefined);
+      this.#pause = new AbortController();
+      const pauseMs = evacuating() ? Math.min(evacuationPollMs, cell.pollingMs) : cell.pollingMs;
+      await clock.sleep(pauseMs, AbortSignal.any([signal, this.#pause.signal])).catch(() => undefined);
       if (signal.aborted) return;
       this.#expire();
       this.everything();
+      onComparison();
     }
+  }
+
+  /** Compares everything now, and goes on at the pace that holds from here on. */
+  compareNow(): void {
+    this.#pause.abort(new Error("compare now"));
+  }
+
+  /** Whether the BBS has said of this container that it stays until it is replaced. */
+  staysForNow(guid: InstanceGuid): boolean {
+    return this.#accepted.get(guid)?.what === "evacuating";
   }
 
   /** Looks at every container and every row at the next turn, also at those believed to be in order. */
@@ -131,8 +159,8 @@ export class Harmonizer {
   }
 
   #carryOut(guid: InstanceGuid, kind: ReportKind, item: ReportItem, reply: ReportReply): void {
-    const { executor, clock, log } = this.#options;
-    const step = planReply(kind, reply.errorType);
+    const { executor, log } = this.#options;
+    const step = planReply(kind, reply.errorType, reply.keepContainer);
     if (reply.errorType !== "") {
       const fields = { instance_guid: guid, process_guid: item.actualLrpKey?.processGuid, index: item.actualLrpKey?.index };
       log.info(
@@ -149,12 +177,20 @@ export class Harmonizer {
       case "confirm": {
         const { registry } = this.#options;
         const record = registry.get(guid);
+        // The mirror has yet to show that an update mark is gone.
+        if (this.#marked(item)) this.#quietFor(guid, item, againMs);
         const sent = item.report?.$case === "started" ? item.report.value : undefined;
         if (record !== undefined) {
           this.#accepted.set(guid, { what: "started", netInfo: record.netInfo, routable: sent?.routable ?? record.routable });
         }
         return;
       }
+      case "keep":
+        // A claimed one is asked about again with the next comparison; a running one is known to wait.
+        if (kind === "evacuate-running" && this.#options.registry.get(guid) !== undefined) {
+          this.#accepted.set(guid, { what: "evacuating" });
+        } else this.#quietFor(guid, item, kind === "cancel-evacuation" ? againMs : evacuationPollMs);
+        return;
       case "discard":
         executor.discard(guid);
         return;
@@ -167,14 +203,23 @@ export class Harmonizer {
         return;
       case "later":
         log.error({ instance_guid: guid, reason: `${reply.errorType}: ${reply.errorMessage}`, step: kind }, "report is faulty");
-        this.#hush(guid, this.#options.cell.pollingMs);
-        clock.after(this.#options.cell.pollingMs, () => this.#lookAgain(guid, item));
+        this.#quietFor(guid, item, this.#options.cell.pollingMs);
         return;
       case "again":
-        this.#hush(guid, againMs);
-        clock.after(againMs, () => this.#lookAgain(guid, item));
+        this.#quietFor(guid, item, againMs);
         return;
     }
+  }
+
+  #quietFor(guid: InstanceGuid, item: ReportItem, ms: number): void {
+    this.#hush(guid, ms);
+    this.#options.clock.after(ms, () => this.#lookAgain(guid, item));
+  }
+
+  #marked(item: ReportItem): boolean {
+    const key = item.actualLrpKey;
+    if (key === undefined) return false;
+    return this.#options.mirror.tables.rows(asProcessGuid(key.processGuid), key.index).ORDINARY?.updateMarked === true;
   }
 
   #lookAgain(guid: InstanceGuid, item: ReportItem): void {
@@ -191,12 +236,19 @@ export class Harmonizer {
       if (change.kind !== "actualLRP") continue;
       const lost = instanceThatLostItsRow(change.before, change.after);
       // Whatever the BBS accepted of it is void now: it has to be asked again whether the container may stay.
-      if (lost !== undefined) this.#accepted.delete(lost);
+      if (lost !== undefined && !this.#copied(lost, change.before)) this.#accepted.delete(lost);
       const row = change.after ?? change.before;
       if (row === undefined) continue;
       for (const guid of instancesTouched(change)) this.#look(guid, row);
     }
     if (snapshot) this.everything();
+  }
+
+  /** Evacuation gives an instance another row: nothing is lost by that. */
+  #copied(guid: InstanceGuid, before: ActualLRP | undefined): boolean {
+    if (before === undefined || !this.#options.evacuating()) return false;
+    const { EVACUATING } = this.#options.mirror.tables.rows(before.processGuid, before.index);
+    return EVACUATING?.instanceKey?.instanceGuid === guid;
   }
 
   #look(guid: InstanceGuid, slot: Slot): void {
@@ -225,6 +277,7 @@ export class Harmonizer {
     this.#dirty.clear();
     this.#mode = "changes";
     for (const step of plan) if (step.do === "stop") executor.stop(step.instanceGuid);
+    for (const step of plan) if (step.do === "refresh") void this.#refresh(step.instanceGuid);
     // Without a session nothing is reported: everything is looked at again when the next one is decided.
     if (session.phase !== "decided") return;
     const reports = plan.filter((step) => step.do === "report");
@@ -258,7 +311,9 @@ export class Harmonizer {
       container: registry.get(instanceGuid),
       rows,
       accepted: this.#accepted.get(instanceGuid) ?? acceptedNothing,
-      settling: quiet || this.#inFlight.has(instanceGuid) || executor.isDestroying(instanceGuid),
+      settling:
+        quiet || this.#inFlight.has(instanceGuid) || this.#refreshing.has(instanceGuid) || executor.isDestroying(instanceGuid),
+      evacuating: this.#options.evacuating(),
     };
   }
 
@@ -291,6 +346,44 @@ export class Harmonizer {
     } finally {
       this.#starting.delete(guid);
     }
+  }
+
+  /**
+   * Reads what the instance is published with anew and reports it. The mark goes with the report's commit; should it be there still, or
+   * again, the same is done once more.
+   */
+  async #refresh(guid: InstanceGuid): Promise<void> {
+    const { registry, executor, log, clock, fetchDesiredLRP } = this.#options;
+    const record = registry.get(guid);
+    if (record === undefined || this.#refreshing.has(guid)) return;
+    this.#refreshing.add(guid);
+    try {
+      const desired = await fetchDesiredLRP(record.key.processGuid, this.#signal);
+      this.#accepted.set(guid, { what: "claimed" });
+      executor.publish(guid, publishedOf(desired, record.key, guid));
+      this.#refreshing.delete(guid);
+      this.#report(guid, record.key);
+    } catch (err) {
+      // A DesiredLRP that is gone has its instances stopped by other means.
+      if (!this.#signal.aborted)
+        log.warn({ err, instance_guid: guid, retry_ms: againMs }, "routes and tags could not be fetched");
+      this.#hush(guid, againMs);
+      clock.after(againMs, () => this.#look(guid, record.key));
+    } finally {
+      this.#refreshing.delete(guid);
+    }
+  }
+
+  /** Reports a running container outside the plan's turn; without room or a session that is tried again a little later. */
+  #report(guid: InstanceGuid, key: ContainerRecord["key"]): void {
+    const { session, registry } = this.#options;
+    const due = registry.get(guid)?.state === "running" && !this.#inFlight.has(guid);
+    if (!due || session.phase !== "decided" || session.room < 1) {
+      this.#hush(guid, againMs);
+      this.#options.clock.after(againMs, () => this.#look(guid, key));
+      return;
+    }
+    this.#send([{ do: "report", report: "started", key, instanceGuid: guid, reason: "row-differs" }]);
   }
 
   #expire(): void {

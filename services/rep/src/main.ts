@@ -42,6 +42,7 @@ const settingsOf = (config: RepConfig): RepSettings => ({
   pollingMs: config.polling_interval_ms,
   gracefulShutdownMs: config.graceful_shutdown_ms,
   adoptionTimeoutMs: config.adoption_timeout_ms,
+  evacuationTimeoutMs: config.evacuation_timeout_ms,
 });
 
 async function serve(config: RepConfig, { signal, log }: ServiceContext): Promise<void> {
@@ -61,6 +62,7 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
     store: folder.containers,
     owner: folder.owner,
     evacuating: folder.evacuating,
+    rememberEvacuating: (evacuating) => folder.setEvacuating(evacuating),
     settings: settingsOf(config),
     probeHttp,
     observer: metrics.observer,

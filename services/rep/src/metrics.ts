@@ -31,6 +31,11 @@ export function repMetrics(registry: MetricsRegistry): RepMetrics {
     help: "1 while the garden does not answer.",
     registers,
   });
+  const stranded = new Gauge({
+    name: "rep_stranded_evacuating_lrps",
+    help: "Evacuating rows left when the time for an evacuation was over.",
+    registers,
+  });
   const requests = new Counter({
     name: "rep_requests_total",
     help: "Calls by result.",
@@ -44,6 +49,7 @@ export function repMetrics(registry: MetricsRegistry): RepMetrics {
       exitedOnTimeout: () => onTimeout.inc(),
       bulkSync: (ms) => bulk.observe(ms / 1_000),
       gardenCheck: (ok) => checkFailed.set(ok ? 0 : 1),
+      stranded: (count) => stranded.set(count),
     },
     observeCall: (type, result, ms) => {
       requests.inc({ type, result });

@@ -4,7 +4,14 @@ import { setMaxListeners } from "node:events";
 import type { Container, Garden, GardenError } from "@muster/garden";
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import type { Task } from "@muster/proto/models/task";
-import type { ContainerMetrics, PerformRequest, PerformResponse, StateResponse } from "@muster/proto/muster/v1/rep";
+import type {
+  ContainerMetrics,
+  EvacuateRequest,
+  EvacuateResponse,
+  PerformRequest,
+  PerformResponse,
+  StateResponse,
+} from "@muster/proto/muster/v1/rep";
 import type { ContainerReport } from "@muster/proto/muster/v1/report";
 import type { WatchRequest, WatchResponse } from "@muster/proto/muster/v1/watch";
 import type { Clock, Entropy } from "@muster/shared/clock";
@@ -13,17 +20,20 @@ import type { Log } from "@muster/shared/log";
 import { Mirror } from "@muster/shared/mirror";
 import { asDomainName, asInstanceGuid, asProcessGuid, asTaskGuid } from "@muster/shared/model";
 import type { ContainerStore } from "./data/store.js";
+import { Evacuation } from "./evacuation.js";
 import { Executor } from "./executor/executor.js";
 import { GardenWatch } from "./garden-watch.js";
 import { Harmonizer } from "./harmonizer.js";
 import { LogHub } from "./logs/hub.js";
 import {
+  blockersOf,
   type CellCondition,
   type CellIdentity,
   type Check,
   type ContainerRecord,
   cellPresence,
   instanceGuidOf,
+  type Leftover,
   type LRPAsk,
   planPerform,
   type TaskAsk,
@@ -60,6 +70,8 @@ export interface RepSettings {
   readonly pollingMs: number;
   readonly gracefulShutdownMs: number;
   readonly adoptionTimeoutMs: number;
+  /** After this long an evacuation stops what is left. */
+  readonly evacuationTimeoutMs: number;
 }
 
 /** What is counted; the shell makes metrics of it. */
@@ -69,6 +81,8 @@ export interface RepObserver {
   /** Building one plan over everything took this long. */
   bulkSync(durationMs: number): void;
   gardenCheck(ok: boolean): void;
+  /** Evacuating rows left when an evacuation's time was over. */
+  stranded(count: number): void;
 }
 
 export interface RepOptions {
@@ -82,6 +96,8 @@ export interface RepOptions {
   readonly owner: string;
   /** Rule E2: remembered in the cell's data folder. */
   readonly evacuating: boolean;
+  /** Writes that down; nothing is remembered without it. */
+  readonly rememberEvacuating?: (evacuating: boolean) => void;
   readonly settings: RepSettings;
   readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
   readonly observer?: RepObserver;
@@ -100,6 +116,7 @@ export class Rep {
   readonly #session: ReportSession;
   readonly #harmonizer: Harmonizer;
   readonly #taskHarmonizer: TaskHarmonizer;
+  readonly #evacuation: Evacuation;
   readonly #gardenWatch: GardenWatch;
   readonly #feed: StateFeed;
   readonly #attempts = new Map<string, ContainerRecord["instanceGuid"]>();
@@ -169,6 +186,24 @@ export class Rep {
         },
       },
     });
+    this.#evacuation = new Evacuation({
+      clock,
+      log,
+      cellId: settings.cellId,
+      registry: this.registry,
+      executor: this.#executor,
+      timeoutMs: settings.evacuationTimeoutMs,
+      begun: options.evacuating,
+      remember: (evacuating) => options.rememberEvacuating?.(evacuating),
+      onChange: () => {
+        this.#session.refreshPresence();
+        this.#feed.touch();
+        this.#harmonizer.compareNow();
+      },
+      countStranded: () => this.#evacuatingRows(),
+      onStranded: (count) => observer?.stranded(count),
+      blockers: () => blockersOf(this.#leftovers()),
+    });
     const harmony = {
       clock,
       log,
@@ -183,6 +218,8 @@ export class Rep {
     this.#harmonizer = new Harmonizer({
       ...harmony,
       fetchDesiredLRP: options.io.fetchDesiredLRP,
+      evacuating: () => this.#evacuation.active,
+      onComparison: () => this.#taskHarmonizer.everything(),
       onBulkSync: (ms) => observer?.bulkSync(ms),
     });
     this.#feed = new StateFeed({ clock, registry: this.registry, identity: this.#identity, condition: () => this.#condition() });
@@ -223,6 +260,7 @@ export class Rep {
       if (!signal.aborted) throw error;
     } finally {
       broken.abort(new Error("the rep is ending"));
+      this.#evacuation.detach();
       await this.#executor.detach();
     }
   }
@@ -267,6 +305,15 @@ export class Rep {
     this.#executor.stop(record.instanceGuid);
   }
 
+  /** Begins to empty the cell, or takes that back, or only says how it goes. */
+  evacuate(request: EvacuateRequest): EvacuateResponse {
+    if (!request.progressOnly) {
+      if (request.cancel) this.#evacuation.cancel();
+      else this.#evacuation.start();
+    }
+    return this.#evacuation.progress();
+  }
+
   /** What each container uses now; one that cannot say is left out. */
   async containerMetrics(): Promise<ContainerMetrics[]> {
     const nowMs = this.#options.clock.nowMs();
@@ -288,6 +335,26 @@ export class Rep {
       };
     });
     return (await Promise.all(all)).filter((one) => one !== undefined);
+  }
+
+  #evacuatingRows(): number {
+    let count = 0;
+    for (const row of this.#mirror.tables.actualLRPs.values()) if (row.presence === "EVACUATING") count += 1;
+    return count;
+  }
+
+  #leftovers(): Leftover[] {
+    const { tables } = this.#mirror;
+    return [...this.registry.all()].map((record) => {
+      const { ORDINARY, EVACUATING, SUSPECT } = tables.rows(record.key.processGuid, record.key.index);
+      return {
+        record,
+        rows: record.task === undefined ? [ORDINARY, EVACUATING, SUSPECT].filter((row) => row !== undefined) : [],
+        connected: this.connected,
+        stays: this.#harmonizer.staysForNow(record.instanceGuid),
+        destroying: this.#executor.isDestroying(record.instanceGuid),
+      };
+    });
   }
 
   #acceptedBefore(auctionId: string): boolean {
@@ -332,12 +399,12 @@ export class Rep {
 
   #closedBecause(): string | undefined {
     if (this.#adopting) return "the cell is starting and takes no work yet";
-    if (this.#options.evacuating) return "the cell is evacuating";
+    if (this.#evacuation.active) return "the cell is evacuating";
     return this.#gardenWatch.unhealthyReason;
   }
 
   #condition(): CellCondition {
-    const evacuating = this.#options.evacuating;
+    const evacuating = this.#evacuation.active;
     return {
       available: this.registry.remaining(),
       startingContainerCount: this.registry.startingCount,
@@ -347,7 +414,7 @@ export class Rep {
   }
 
   #hello(): Hello {
-    return { presence: cellPresence(this.#identity), evacuating: this.#options.evacuating };
+    return { presence: cellPresence(this.#identity), evacuating: this.#evacuation.active };
   }
 
   async #inventory(): Promise<readonly ContainerReport[]> {

@@ -45,7 +45,7 @@ const calls: Record<string, (client: RepServiceClient) => Promise<unknown>> = {
   },
   Perform: (client) => unary(client.perform.bind(client), { cellId, lrps: [], tasks: [] }),
   StopLRPInstance: (client) => unary(client.stopLrpInstance.bind(client), { processGuid: "none", instanceGuid: "none" }),
-  Evacuate: (client) => unary(client.evacuate.bind(client), { cancel: false, progressOnly: false }),
+  Evacuate: (client) => unary(client.evacuate.bind(client), { cancel: false, progressOnly: true }),
   Logs: (client) =>
     collect(serverStream(client.logs.bind(client), { processGuid: "p", instanceGuid: "", follow: false }), (one) => [one]),
   ContainerMetrics: (client) => unary(client.containerMetrics.bind(client), {}),
@@ -72,9 +72,9 @@ describe("who may call what", () => {
 });
 
 describe("the interface", () => {
-  it("names what is not known or not served", async () => {
+  it("names what is not known, and says how an evacuation goes", async () => {
     await expect(calls.StopLRPInstance?.(as("operator"))).rejects.toMatchObject({ code: "ResourceNotFound" });
-    await expect(calls.Evacuate?.(as("operator"))).rejects.toMatchObject({ code: "Unimplemented" });
+    expect(await calls.Evacuate?.(as("operator"))).toMatchObject({ evacuating: false, remaining: [] });
     const logs = as("operator").logs.bind(as("operator"));
     await expect(serverStream(logs, { processGuid: "", instanceGuid: "", follow: false }).next()).rejects.toMatchObject({
       code: "InvalidRequest",

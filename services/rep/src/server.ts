@@ -52,9 +52,9 @@ export function repHandlers(rep: Rep, options: ServeOptions): RepServiceServer {
       rep.stopInstance(request.processGuid, request.instanceGuid);
       return {};
     }),
-    evacuate: unaryHandler("Evacuate", options, async (_request, info) => {
+    evacuate: unaryHandler("Evacuate", options, async (request, info) => {
       allow(info, "operator");
-      throw new BbsError("Unimplemented", "this cell cannot be evacuated yet; stop its rep to have its instances replaced");
+      return rep.evacuate(request);
     }),
     logs: streamHandler("Logs", options, (request, info) => {
       allow(info, "operator");

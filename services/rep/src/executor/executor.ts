@@ -25,6 +25,7 @@ import {
   inspectionResult,
   LogLimiter,
   maxResultBytes,
+  type Published,
   type RunRequest,
   type TaskEnd,
   texts,
@@ -128,6 +129,20 @@ export class Executor {
     this.#track(record.instanceGuid, (running) => this.#follow(record.instanceGuid, container, running, undefined));
     if (record.ending === "discarded") this.discard(record.instanceGuid);
     else if (record.stopped) this.#halt(record.instanceGuid);
+  }
+
+  /** Gives a running instance other routes and tags; its environment and processes stay as they are. */
+  publish(guid: InstanceGuid, published: Published): void {
+    const changed = this.#options.registry.updateIf(guid, ["created", "running"], (record) =>
+      record.startInfo === undefined ? record : { ...record, startInfo: { ...record.startInfo, ...published } },
+    );
+    if (changed) void this.#save(guid);
+  }
+
+  /** Says to a container's owner what the cell does with it. */
+  tell(guid: InstanceGuid, text: string): void {
+    const record = this.#options.registry.get(guid);
+    if (record !== undefined) this.#say(record, text);
   }
 
   /** Asks a container to end; returns at once. Its completion is a removal, not a crash. */

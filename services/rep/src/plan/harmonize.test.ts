@@ -28,6 +28,7 @@ const facts = (over: Partial<InstanceFacts> = {}): InstanceFacts => ({
   rows: [],
   accepted: acceptedNothing,
   settling: false,
+  evacuating: false,
   ...over,
 });
 const container = (over: Partial<ContainerRecord>): ContainerRecord => containerRecord("g", over);
@@ -36,7 +37,7 @@ const running = container({ state: "running", netInfo: netInfo(), routable: true
 const due = (over: Partial<InstanceFacts>, mode: HarmonizeMode = "changes", complete = true): string => {
   const step = planInstance(facts(over), complete, mode);
   if (step === undefined) return "nothing";
-  return step.do === "stop" ? "stop" : `${step.report} (${step.reason})`;
+  return step.do === "report" ? `${step.report} (${step.reason})` : step.do;
 };
 
 describe("what is due for a container", () => {

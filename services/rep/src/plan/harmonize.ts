@@ -4,26 +4,44 @@ import type { ErrorCode } from "@muster/shared/errors";
 import type { ContainerRecord } from "./container.js";
 import { type ActualLRP, type ActualLRPKey, type ActualLRPNetInfo, type InstanceGuid, sameNetInfo } from "./rows.js";
 
-export type ReportKind = "claimed" | "started" | "crashed" | "removed" | "remove-evacuating";
+export type ReportKind =
+  | "claimed"
+  | "started"
+  | "crashed"
+  | "removed"
+  | "remove-evacuating"
+  | "evacuate-claimed"
+  | "evacuate-running"
+  | "evacuate-stopped"
+  | "evacuate-crashed"
+  | "cancel-evacuation";
 
 export interface ReportStep {
   readonly do: "report";
   readonly report: ReportKind;
   readonly key: ActualLRPKey;
   readonly instanceGuid: InstanceGuid;
-  readonly reason: "new" | "missing-row" | "row-differs" | "ended" | "no-container";
+  readonly reason: "new" | "missing-row" | "row-differs" | "ended" | "no-container" | "evacuating" | "no-longer-evacuating";
 }
 export interface StopStep {
   readonly do: "stop";
   readonly instanceGuid: InstanceGuid;
   readonly reason: "stop-marked";
 }
-export type HarmonizeStep = ReportStep | StopStep;
+/** Its routes or tags have changed: what it is published with is read anew, then reported. */
+export interface RefreshStep {
+  readonly do: "refresh";
+  readonly instanceGuid: InstanceGuid;
+  readonly reason: "update-marked";
+}
+export type HarmonizeStep = ReportStep | StopStep | RefreshStep;
 
 /** What the BBS has accepted of a container since its row was last seen to be there. */
 export type Accepted =
   | { readonly what: "nothing" }
   | { readonly what: "claimed" }
+  /** The cell is being emptied, and it may stay until it is replaced. */
+  | { readonly what: "evacuating" }
   | { readonly what: "started"; readonly netInfo: ActualLRPNetInfo | undefined; readonly routable: boolean };
 
 export const acceptedNothing: Accepted = { what: "nothing" };
@@ -37,6 +55,8 @@ export interface InstanceFacts {
   readonly accepted: Accepted;
   /** A report about it is unanswered, or its outcome was answered and the mirror has yet to show it. */
   readonly settling: boolean;
+  /** The cell is being emptied (rules E1-E3). */
+  readonly evacuating: boolean;
 }
 
 /** `changes`: what just moved. `everything`: the 30 s comparison, which also mends what was believed to be in order (R4). */
@@ -54,16 +74,25 @@ function planContainer(facts: InstanceFacts, container: ContainerRecord, mode: H
     instanceGuid,
     reason,
   });
+  const copied = rows.some((row) => row.presence === "EVACUATING");
   if (container.state === "completed") {
     if (facts.settling || container.ending === "discarded") return undefined;
-    return report(container.ending, "ended");
+    if (!facts.evacuating && !copied) return report(container.ending, "ended");
+    return report(container.ending === "crashed" ? "evacuate-crashed" : "evacuate-stopped", "ended");
   }
   if (!container.stopped && rows.some((row) => row.stopMarked)) return { do: "stop", instanceGuid, reason: "stop-marked" };
   if (facts.settling || container.stopped) return undefined;
+  if (facts.evacuating) {
+    if (container.state !== "running") return report("evacuate-claimed", "evacuating");
+    // R4: asked again with every comparison, changed or not, until it may go.
+    return accepted.what === "evacuating" && mode === "changes" ? undefined : report("evacuate-running", "evacuating");
+  }
+  if (copied) return report("cancel-evacuation", "no-longer-evacuating");
   if (container.state !== "running") {
     if (accepted.what === "nothing") return report("claimed", "new");
     return mode === "everything" && rows.length === 0 ? report("claimed", "missing-row") : undefined;
   }
+  if (rows.some((row) => row.updateMarked)) return { do: "refresh", instanceGuid, reason: "update-marked" };
   // Also when the row looks right: routes and tags reach it with the cell's own report only.
   if (accepted.what !== "started") return report("started", "new");
   if (rows.some((row) => rowMatches(row, container))) return undefined;
@@ -102,6 +131,8 @@ export type ReplyStep =
   /** The claim stands: run it if it has not been. */
   | "run"
   | "confirm"
+  /** Being evacuated, it stays until it is asked about again. */
+  | "keep"
   /** Somebody else has the index, or nobody wants it: it goes without another report. */
   | "discard"
   /** It runs where it should not: stop it gracefully. */
@@ -132,9 +163,28 @@ const refusals: ReadonlySet<string> = new Set<ErrorCode>([
   "FeatureDisabled",
 ]);
 
-export function planReply(report: ReportKind, errorType: string): ReplyStep {
+/** Reports that end with the container, whatever the answer. */
+const lastWords: ReadonlySet<ReportKind> = new Set<ReportKind>([
+  "crashed",
+  "removed",
+  "remove-evacuating",
+  "evacuate-stopped",
+  "evacuate-crashed",
+]);
+
+/** Reports whose answer says whether the container stays. */
+const asksToStay: ReadonlySet<ReportKind> = new Set<ReportKind>(["evacuate-claimed", "evacuate-running", "cancel-evacuation"]);
+
+/** Refusals that are no decision about the row, but of a fault in the asking. */
+const faults: ReadonlySet<string> = new Set<ErrorCode>(["InvalidRequest", "PermissionDenied", "InvalidRecord", "Deserialize"]);
+
+export function planReply(report: ReportKind, errorType: string, keepContainer = false): ReplyStep {
   if (unanswered.has(errorType)) return "again";
-  if (report === "crashed" || report === "removed" || report === "remove-evacuating") return "delete";
+  if (lastWords.has(report)) return "delete";
+  if (asksToStay.has(report)) {
+    if (faults.has(errorType)) return "later";
+    return keepContainer ? "keep" : "discard";
+  }
   if (errorType === "") return report === "claimed" ? "run" : "confirm";
   if (!refusals.has(errorType)) return "later";
   return report === "claimed" ? "discard" : "stop";

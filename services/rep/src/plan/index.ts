@@ -4,6 +4,7 @@ export * from "./assets.js";
 export * from "./cell-state.js";
 export * from "./container.js";
 export * from "./environment.js";
+export * from "./evacuation.js";
 export * from "./harmonize.js";
 export * from "./lines.js";
 export * from "./log-limit.js";

@@ -29,6 +29,8 @@ export const texts = {
   destroyed: (cell: string, instance: string) => `Cell ${cell} successfully destroyed container for instance ${instance}`,
   destroyFailed: (cell: string, instance: string, error: string) =>
     `Cell ${cell} failed to destroy container for instance ${instance}: ${error}`,
+  requestingReplacement: (cell: string, instance: string) => `Cell ${cell} requesting replacement for instance ${instance}`,
+  evacuationTimeout: (cell: string, instance: string) => `Cell ${cell} reached evacuation timeout for instance ${instance}`,
   stoppedBeforeRunning: "stopped-before-running",
   expired: "expired container",
   missing: "missing garden container",

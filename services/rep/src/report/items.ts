@@ -74,6 +74,16 @@ export function reportItem(
       return { ...keys, report: { $case: "removed", value: {} } };
     case "remove-evacuating":
       return { ...keys, report: { $case: "removeEvacuating", value: {} } };
+    case "evacuate-claimed":
+      return { ...keys, report: { $case: "evacuateClaimed", value: {} } };
+    case "evacuate-running":
+      return { ...keys, report: { $case: "evacuateRunning", value: { started: startedOf(record, cell.zone) } } };
+    case "evacuate-stopped":
+      return { ...keys, report: { $case: "evacuateStopped", value: {} } };
+    case "evacuate-crashed":
+      return { ...keys, report: { $case: "evacuateCrashed", value: { errorMessage: record?.failureReason ?? "" } } };
+    case "cancel-evacuation":
+      return { ...keys, report: { $case: "cancelEvacuation", value: {} } };
   }
 }
 

@@ -58,8 +58,6 @@ export class FakeBBS {
   readonly refusals = new Map<ReportCase, ErrorCode>();
   /** Cases that get no answer at all. */
   readonly unanswered = new Set<ReportCase>();
-  /** Cases of evacuation that are answered with: the container must stay. */
-  readonly keeps = new Set<ReportCase>();
   /** A hello is refused with this. */
   refuseHello: BbsError | undefined;
   answersHeartbeats = true;
@@ -196,8 +194,10 @@ export class FakeBBS {
     this.items.push(item);
     const kind = item.report?.$case;
     if (kind === undefined || this.unanswered.has(kind)) return;
-    const errorType = this.refusals.get(kind) ?? this.#applyTask(item) ?? this.#apply(item);
-    const keepContainer = errorType === "" && this.keeps.has(kind);
+    const refusal = this.refusals.get(kind);
+    const evacuation = refusal === undefined ? this.#applyEvacuation(item) : undefined;
+    const errorType = refusal ?? evacuation?.errorType ?? this.#applyTask(item) ?? this.#apply(item);
+    const keepContainer = evacuation?.keep ?? false;
     const reply = { id: item.id, errorType, errorMessage: errorType, keepContainer, shouldStart: kind === "taskStarted" };
     answer({ $case: "replies", value: { replies: [reply] } });
   }
@@ -229,6 +229,42 @@ export class FakeBBS {
     }
   }
 
+  /** Update strategy ROLLING: a copy runs on until the ordinary row runs elsewhere. `undefined`: the item is not about evacuation. */
+  #applyEvacuation(item: ReportItem): { readonly errorType: ErrorCode | ""; readonly keep: boolean } | undefined {
+    const kind = item.report?.$case ?? "";
+    if (!kind.startsWith("evacuate") && kind !== "cancelEvacuation") return undefined;
+    const guid = item.actualLrpInstanceKey?.instanceGuid;
+    const of = [...this.rows.values()].filter(
+      (row) => row.processGuid === item.actualLrpKey?.processGuid && row.index === item.actualLrpKey.index,
+    );
+    const ordinary = of.find((row) => row.presence === "ORDINARY");
+    const holder = of.find((row) => row.instanceKey?.instanceGuid === guid);
+    const settled = (keep: boolean) => ({ errorType: "" as const, keep });
+    if (holder === undefined) return { errorType: "ResourceNotFound", keep: kind === "cancelEvacuation" };
+    const unclaim = (): void =>
+      this.put({ ...holder, presence: "ORDINARY", state: "UNCLAIMED", instanceKey: undefined, netInfo: undefined });
+    if (kind === "cancelEvacuation") {
+      if (holder.presence !== "EVACUATING") return settled(true);
+      this.drop(holder);
+      if (ordinary?.state === "RUNNING") return settled(false);
+      this.put({ ...holder, presence: "ORDINARY" });
+      return settled(true);
+    }
+    if (kind !== "evacuateRunning") {
+      if (holder.presence === "ORDINARY") unclaim();
+      else this.drop(holder);
+      return settled(false);
+    }
+    if (holder === ordinary) {
+      this.put({ ...holder, presence: "EVACUATING" });
+      unclaim();
+      return settled(true);
+    }
+    if (ordinary?.state !== "RUNNING") return settled(true);
+    this.drop(holder);
+    return settled(false);
+  }
+
   /** The plain cases of Diego's rules: enough for a cell to live by. */
   #apply(item: ReportItem): ErrorCode | "" {
     const key = item.actualLrpKey === undefined ? undefined : actualLRPKeyFromWire(item.actualLrpKey);
@@ -249,7 +285,10 @@ export class FakeBBS {
         if (row.state === "RUNNING" && !ours) return "ActualLRPCannotBeStarted";
         const started = item.report.value;
         const netInfo = netInfoFromWire(started.actualLrpNetInfo);
-        this.put({ ...row, state: "RUNNING", instanceKey, netInfo, routable: started.routable });
+        const internalRoutes = started.actualLrpInternalRoutes.map((route) => route.hostname);
+        const metricTags = new Map(Object.entries(started.metricTags));
+        const published = { internalRoutes, metricTags, updateMarked: false };
+        this.put({ ...row, state: "RUNNING", instanceKey, netInfo, routable: started.routable, ...published });
         return "";
       }
       case "crashed":

@@ -16,7 +16,7 @@ import {
   type Task,
 } from "@muster/shared/model";
 import { type ContainerStore, memoryContainerStore } from "../data/store.js";
-import { Rep, type RepSettings } from "../rep.js";
+import { Rep, type RepObserver, type RepSettings } from "../rep.js";
 import { FakeBBS, sinceTheEpoch } from "./fake-bbs.js";
 
 export const cellId = "cell-1";
@@ -34,6 +34,7 @@ export const settings: RepSettings = {
   pollingMs: 30_000,
   gracefulShutdownMs: 10_000,
   adoptionTimeoutMs: 50_000,
+  evacuationTimeoutMs: 600_000,
 };
 
 export const action = (run: Partial<RunAction> = {}): Action => ({
@@ -146,6 +147,14 @@ export const taskWork = (taskGuid: string, over: Partial<TaskWork> = {}): TaskWo
   ...over,
 });
 
+const noObserver: RepObserver = {
+  completed: () => undefined,
+  exitedOnTimeout: () => undefined,
+  bulkSync: () => undefined,
+  gardenCheck: () => undefined,
+  stranded: () => undefined,
+};
+
 export interface World {
   readonly clock: FakeClock;
   readonly bbs: FakeBBS;
@@ -164,6 +173,7 @@ export async function openWorld(
   garden: Partial<SimulatedGardenOptions> = {},
   over: Partial<RepSettings> = {},
   prepare: (bbs: FakeBBS) => void = () => undefined,
+  observer: Partial<RepObserver> = {},
 ): Promise<World> {
   const clock = fakeClock();
   const bbs = new FakeBBS();
@@ -178,6 +188,8 @@ export async function openWorld(
   });
   const store = memoryContainerStore();
   let lives = 0;
+  // What the cell's folder remembers.
+  let evacuating = false;
   let stopRep = new AbortController();
   let ended: Promise<void> = Promise.resolve();
   const start = (): Rep => {
@@ -191,7 +203,11 @@ export async function openWorld(
       io: bbs.io,
       store,
       owner: "owner-1",
-      evacuating: false,
+      evacuating,
+      observer: { ...noObserver, ...observer },
+      rememberEvacuating: (now) => {
+        evacuating = now;
+      },
       settings: { ...settings, ...over },
       probeHttp: (container, check) => container.probeTcp(check.port, check.timeoutMs),
     });
