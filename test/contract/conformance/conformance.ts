@@ -6,10 +6,13 @@ import { type Entry, entryName, play } from "./entry.js";
 import { claims, claimsAndStartsWhileEvacuating, starts } from "./tables/claim-start.js";
 import { crashes, failures, removals, retirements } from "./tables/crash-remove.js";
 import * as desired from "./tables/desired.js";
+import * as details from "./tables/details.js";
 import * as evacuation from "./tables/evacuation.js";
+import * as reads from "./tables/reads.js";
 import * as tasks from "./tables/tasks.js";
+import { times } from "./tables/times.js";
 import * as validation from "./tables/validation.js";
-import { transports, World } from "./world.js";
+import { type Transport, transports, World } from "./world.js";
 
 const tables: Readonly<Record<string, readonly Entry[]>> = {
   "a claim": claims,
@@ -26,6 +29,15 @@ const tables: Readonly<Record<string, readonly Entry[]>> = {
   "an evacuation of what runs": evacuation.ofRunning,
   "an evacuation not understood": evacuation.notUnderstood,
   "a task": tasks.tasks,
+  "what is written": details.fields,
+  "a long reason": details.reasons,
+  "a trace id": details.traceIds,
+  "a domain": details.domainCalls,
+  "a list of rows": reads.actualLRPs,
+  "a group": reads.actualLRPGroups,
+  "a list of desires": reads.desiredLRPs,
+  "a list of tasks": reads.taskLists,
+  "an older version of a call": reads.olderVersions,
   "a faulty request": validation.requests,
   "a faulty DesiredLRP": validation.desiredLRPs,
 };
@@ -39,13 +51,14 @@ export function describeConformance(name: string, openHome: () => Promise<StoreH
     });
     afterAll(() => world[Symbol.asyncDispose]());
 
+    const playAll = (transport: Transport, entries: readonly Entry[]): void => {
+      const served = entries.filter((entry) => transport === "http" || !entry.call.httpOnly);
+      for (const entry of served) it(entryName(entry), () => play(world, transport, entry));
+    };
     describe.concurrent.each(transports)("over %s", (transport) => {
-      for (const [title, entries] of Object.entries(tables)) {
-        describe(title, () => {
-          for (const entry of entries)
-            if (transport === "http" || !entry.call.httpOnly) it(entryName(entry), () => play(world, transport, entry));
-        });
-      }
+      for (const [title, entries] of Object.entries(tables)) describe(title, () => playAll(transport, entries));
     });
+    // One after the other: the clock leaps.
+    describe.each(transports)("in time, over %s", (transport) => playAll(transport, times));
   });
 }
