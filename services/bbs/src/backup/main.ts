@@ -57,11 +57,11 @@ const say = (answer: object): void => {
 };
 
 main().then(
-  ({ facts, head, replaced }) =>
+  ({ facts, head, restored, replaced }) =>
     say({
       ok: true,
-      records: facts.records,
-      by_kind: facts.byPrefix,
+      records: restored,
+      by_kind: Object.fromEntries(Object.entries(facts.byPrefix).filter(([kind]) => kind !== "lock")),
       replaced,
       incarnation: head.incarnation,
       taken_from: facts.header.head?.incarnation ?? "",

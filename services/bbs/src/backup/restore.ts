@@ -34,6 +34,8 @@ export interface Restored {
   readonly facts: BackupFacts;
   /** The store's head now: a new incarnation. */
   readonly head: Head;
+  /** Records put back: all of the file's but locks. */
+  readonly restored: number;
   /** Records that were there before. */
   readonly replaced: number;
 }
@@ -153,13 +155,24 @@ async function replace(
   const { records } = await store.load(leadership.lost);
   for await (const { key } of records) await add(chain, { key, value: undefined });
   if (!chain.empty) await chain.commit();
+  let restored = 0;
   const written = await eachMessage(file, async ({ message }) => {
-    if (message?.$case === "records") for (const record of message.value.records) await add(chain, record);
+    for (const record of message?.$case === "records" ? message.value.records : []) {
+      if (isLock(record)) continue;
+      await add(chain, record);
+      restored += 1;
+    }
   });
   if (written.sha256 !== judged.sha256) throw new OperatorError(`${file} changed while it was read`, "restore again");
   await chain.commit([], { schemaVersion: backedUp?.schemaVersion ?? currentSchema.version });
-  return { facts: judged, head: chain.head, replaced: present };
+  return { facts: judged, head: chain.head, restored, replaced: present };
 }
+
+/**
+ * A lock tells who held it when the backup was taken: nothing rests on it, and put back it would keep everybody else out until it
+ * lapsed. A presence is put back, since rows rest on it: it lives until its cell had time to renew it.
+ */
+const isLock = ({ key }: BackupRecord): boolean => parseStoreKey(key)?.kind === "lock";
 
 /** The head of a store that was never written. */
 const unborn: Head = { incarnation: "", sequence: 0n, leaderEpoch: 0n, batchId: "", clusterTimeMs: 0, schemaVersion: 0 };
