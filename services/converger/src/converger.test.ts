@@ -2,12 +2,12 @@
 import { fakeClock } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
 import { Registry } from "@muster/shared/metrics";
-import { asProcessGuid, drop, epochMsToNs, put } from "@muster/shared/model";
+import { asCellId, asProcessGuid, drop, epochMsToNs, put } from "@muster/shared/model";
 import { afterEach, describe, expect, it } from "vitest";
 import { Converger } from "./converger.js";
 import { convergerMetrics } from "./metrics.js";
 import { FakeBbs } from "./testing/fake-bbs.js";
-import { actualLRP, cell, claimed, desiredLRP, domain, domainName } from "./testing/records.js";
+import { actualLRP, cell, claimed, desiredLRP, domain, domainName, task } from "./testing/records.js";
 
 const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -195,6 +195,59 @@ describe("when their time has come", () => {
       { atMs: 7_000, repairs: ["cell-lost a/0"] },
     ]);
     expect(await value("converger_convergence_actions_total", '{rule="cell-lost",result="not_due"}')).toBe(1);
+  });
+});
+
+describe("tasks", () => {
+  const atMs = (ms: number) => epochMsToNs(ms as never);
+
+  it("fail at once when their cell is lost, or the flag keeps a Docker one from starting", async () => {
+    const { bbs, start, clock } = setUp();
+    const flag = (enabled: boolean) => put("featureFlag", { name: "diego_docker", enabled });
+    bbs.commit(flag(true), put("cell", cell("c1")));
+    bbs.commit(put("task", task("runs", clock.nowMs(), { state: "RUNNING", cellId: asCellId("c1") })));
+    bbs.commit(put("task", task("waits", clock.nowMs(), { rootFs: "docker:///x" })));
+    await start();
+    bbs.commit(put("cell", cell("c1", clock.nowMs())));
+    await clock.advance(0);
+    bbs.commit(flag(false));
+    await clock.advance(0);
+    expect(asked(bbs)).toEqual(["task-cell-lost runs", "task-disabled waits"]);
+    expect([...bbs.tables.tasks.values()].map(({ state }) => state)).toEqual(["COMPLETED", "COMPLETED"]);
+  });
+
+  it("expire, are demoted, called back and forgotten when they are due", async () => {
+    const { bbs, start, clock } = setUp();
+    const startMs = clock.nowMs();
+    const completed = { state: "COMPLETED" as const, firstCompletedAtNs: atMs(startMs) };
+    bbs.commit(
+      put("task", task("pending", startMs)),
+      put("task", task("resolving", startMs, { ...completed, state: "RESOLVING" })),
+      put("task", task("completed", startMs, { ...completed, completionCallbackUrl: "http://127.0.0.1:1/" })),
+    );
+    await start();
+    await clock.advance(29_900);
+    expect(bbs.calls).toEqual([]);
+    await clock.advance(200);
+    expect(asked(bbs)).toEqual(["task-callback completed", "task-unresolved resolving"]);
+    await clock.advance(90_000);
+    expect(asked(bbs).slice(-2)).toEqual(["task-over completed", "task-over resolving"]);
+    await clock.advance(1_679_500);
+    expect([...bbs.tables.tasks.keys()]).toEqual(["pending"]);
+    await clock.advance(500);
+    expect(asked(bbs).at(-1)).toBe("task-expired pending");
+  });
+
+  it("have their callback asked for again with each cycle while they are COMPLETED", async () => {
+    const { bbs, start, clock } = setUp();
+    const startMs = clock.nowMs();
+    const owed = { completionCallbackUrl: "http://127.0.0.1:1/", firstCompletedAtNs: atMs(startMs) };
+    bbs.commit(put("task", task("t", startMs, { state: "COMPLETED", ...owed })));
+    await start();
+    await clock.advance(119_000);
+    expect(new Set(asked(bbs))).toEqual(new Set(["task-callback t"]));
+    expect(bbs.calls.length).toBeGreaterThanOrEqual(3);
+    expect(bbs.calls.length).toBeLessThanOrEqual(4);
   });
 });
 

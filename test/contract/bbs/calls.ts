@@ -59,11 +59,6 @@ export function describeCalls(subject: () => Subject): void {
         status: "ALREADY_EXISTS",
       });
     });
-
-    it("an rpc that is not served yet", async () => {
-      const asked = unary(bbs().cancelTask.bind(bbs()), { taskGuid: "t" });
-      expect(await refusal(asked)).toMatchObject({ type: "Unimplemented", status: "UNIMPLEMENTED" });
-    });
   });
 
   describe("a DesiredLRP", () => {

@@ -7,6 +7,7 @@ import { describeInstances } from "./instances.js";
 import { describeFlags, describeLocks, describeRepairs } from "./locks.js";
 import { describeRestart } from "./restart.js";
 import { describeRoles } from "./roles.js";
+import { describeTasks } from "./tasks.js";
 import { describeWatch } from "./watch.js";
 
 /** `openHome` gives an empty store; one BBS on it serves most suites, those about restarts open homes of their own. */
@@ -26,6 +27,7 @@ export function describeBbsContract(name: string, openHome: () => Promise<StoreH
     describeRoles(given);
     describeCalls(given);
     describeInstances(given);
+    describeTasks(given);
     describeLocks(given);
     describeFlags(given);
     describeRepairs(given);

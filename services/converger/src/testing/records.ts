@@ -8,9 +8,12 @@ import {
   asEpochNs,
   asInstanceGuid,
   asProcessGuid,
+  asTaskGuid,
   type Cell,
   type DesiredLRP,
   type Domain,
+  epochMsToNs,
+  type Task,
 } from "@muster/shared/model";
 import * as plain from "@muster/shared/testing";
 
@@ -27,6 +30,12 @@ const instanceKey = (cellId: string): ActualLRPInstanceKey => ({ instanceGuid: a
 /** A CLAIMED row of `name` at `index` on a cell. */
 export const claimed = (name: string, index: number, cellId: string): ActualLRP =>
   actualLRP({ processGuid: asProcessGuid(name), index, state: "CLAIMED", instanceKey: instanceKey(cellId) });
+
+/** A PENDING task, desired and last changed at `sinceMs`. */
+export const task = (name: string, sinceMs: number, fields: Partial<Task> = {}): Task => {
+  const sinceNs = epochMsToNs(asEpochMs(sinceMs));
+  return plain.task({ taskGuid: asTaskGuid(name), domain: domainName, createdAtNs: sinceNs, updatedAtNs: sinceNs, ...fields });
+};
 
 export const cell = (cellId: string, lostAtMs?: number): Cell =>
   plain.cell({ cellId: asCellId(cellId), lostAtMs: lostAtMs === undefined ? undefined : asEpochMs(lostAtMs) });
