@@ -30,6 +30,7 @@ import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import { type Clock, systemClock, systemEntropy } from "@muster/shared/clock";
 import type { BbsError } from "@muster/shared/errors";
 import { type Log, silentLog } from "@muster/shared/log";
+import type { Health } from "@muster/shared/metrics";
 import { dial, serveGrpc } from "@muster/shared/rpc";
 import { type Authority, createAuthority, issueCertificate, type TlsMaterial } from "@muster/shared/tls";
 import type { Head, Leadership, StoreDriver } from "@muster/store";
@@ -276,9 +277,14 @@ export class BbsProcess implements AsyncDisposable {
   }
 
   async state(): Promise<BbsState | undefined> {
+    return (await this.health())?.state as BbsState | undefined;
+  }
+
+  /** What `/health` says; `undefined` when nothing answers. */
+  async health(): Promise<Health | undefined> {
     try {
       const response = await fetch(this.#healthUrl, { signal: AbortSignal.timeout(1_000) });
-      return ((await response.json()) as { state: BbsState }).state;
+      return (await response.json()) as Health;
     } catch {
       return undefined;
     }

@@ -1,7 +1,7 @@
 // Real etcd servers for tests: one member or three, on random loopback ports, in a folder of their own that goes with them.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { openSync, readFileSync, rmSync } from "node:fs";
+import { openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { request } from "node:http";
 import { connect, createServer } from "node:net";
@@ -14,8 +14,11 @@ export interface EtcdOptions {
   readonly members?: 1 | 3;
   /** `--quota-backend-bytes`; etcd's own default of 2 GiB when absent. */
   readonly quotaBytes?: number;
-  /** Serve clients over TLS with a certificate that etcd makes itself; its PEM is `caOf(0)`. */
-  readonly tls?: boolean;
+  /**
+   * Serve clients over TLS: with a certificate that etcd makes itself (`true`; its PEM is `caOf(0)`), or with this one. With
+   * `trustedCa` only clients that show a certificate of that authority are let in.
+   */
+  readonly tls?: boolean | { readonly cert: Buffer; readonly key: Buffer; readonly trustedCa?: Buffer };
   /** More of etcd's own flags. */
   readonly flags?: readonly string[];
 }
@@ -169,8 +172,21 @@ function argsOf(fact: Omit<Member, "args" | "process">, initialCluster: string, 
     // Half of the defaults: elections are over sooner, and leases of one second are allowed.
     ...["--heartbeat-interval", "50", "--election-timeout", "500"],
     ...(options.quotaBytes === undefined ? [] : ["--quota-backend-bytes", `${options.quotaBytes}`]),
-    ...(options.tls ? ["--auto-tls"] : []),
+    ...tlsFlags(dirname(fact.dir), options.tls),
     ...(options.flags ?? []),
+  ];
+}
+
+function tlsFlags(dir: string, tls: EtcdOptions["tls"]): string[] {
+  if (tls === undefined || tls === false) return [];
+  if (tls === true) return ["--auto-tls"];
+  const file = (name: string, content: Buffer): string => {
+    writeFileSync(join(dir, name), content, { mode: 0o600 });
+    return join(dir, name);
+  };
+  return [
+    ...["--cert-file", file("server.crt", tls.cert), "--key-file", file("server.key", tls.key)],
+    ...(tls.trustedCa === undefined ? [] : ["--client-cert-auth", "--trusted-ca-file", file("clients.crt", tls.trustedCa)]),
   ];
 }
 

@@ -66,10 +66,21 @@ export interface Leadership {
 }
 
 export interface StoreUsage {
+  /** Bytes that hold something: records, and the history that is kept of them. */
   readonly usedBytes: number;
+  /** Bytes of the file as it counts against the bound: freed room that is written again is in it. Never less than `usedBytes`. */
+  readonly fileBytes: number;
   /** `undefined` when the driver knows no bound. */
   readonly allowedBytes: number | undefined;
+  /** The store itself has shut out all writes until a person lets them in again (etcd: its NOSPACE alarm is raised). */
+  readonly closed: boolean;
+  /** What a person does about a store that is full, in one phrase. */
+  readonly advice: string;
+  /** How often the history was compacted by this process, and how often that failed; none where there is no history. */
+  readonly compactions: { readonly done: number; readonly failed: number };
 }
+
+export const noCompactions: StoreUsage["compactions"] = { done: 0, failed: 0 };
 
 /** Disposing of a driver gives up its leaderships and frees what it holds; commits under way are waited for. */
 export interface StoreDriver extends AsyncDisposable {

@@ -6,6 +6,8 @@ const lmdbStore = z.strictObject({
   driver: z.literal("lmdb"),
   /** Folder of the embedded store; used by one BBS at a time. */
   path: z.string().min(1),
+  /** Bound of what it holds, in MiB. */
+  map_size_mb: intSetting({ default: 8_192, min: 1, max: 1_048_576 }),
 });
 
 const etcdStore = z.strictObject({
@@ -17,6 +19,10 @@ const etcdStore = z.strictObject({
   key_file: z.string().optional(),
   username: z.string().optional(),
   password: z.string().optional(),
+  /** Instead of `password`: a file whose first line it is. */
+  password_file: z.string().optional(),
+  /** What the servers' `--quota-backend-bytes` says, in MiB: they do not tell. etcd's own default is 2 GiB. */
+  quota_mb: intSetting({ default: 2_048, min: 4, max: 1_048_576 }),
 });
 
 export const bbsConfig = z.strictObject({

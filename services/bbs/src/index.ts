@@ -9,6 +9,8 @@ export * from "./core/actual-lrp.js";
 export * from "./core/decision.js";
 export * from "./core/desired-lrp.js";
 export { watch } from "./feed/watch.js";
+export { Housekeeper, healthWith } from "./housekeeping/housekeeper.js";
+export { type SpaceLevel, spaceLevel } from "./housekeeping/space.js";
 export { whenSent } from "./journal/when-sent.js";
 export { type Migration, type Schema, schemaVersion } from "./schema/version.js";
 export { createSealer, type SealerOptions } from "./secrets/index.js";

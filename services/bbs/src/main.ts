@@ -12,6 +12,8 @@ import { registerServices } from "./api/grpc.js";
 import { serveHttp } from "./api/http.js";
 import { httpPoster } from "./callbacks/post.js";
 import { bbsConfig } from "./config.js";
+import { Housekeeper, healthWith } from "./housekeeping/housekeeper.js";
+import { housekeepingMetrics } from "./housekeeping/metrics.js";
 import { whenSent } from "./journal/when-sent.js";
 import { bbsMetrics } from "./metrics.js";
 import { serveClosedDoor } from "./schema/closed-door.js";
@@ -34,15 +36,21 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   const { migrated, sealedAnew } = lifecycleMetrics(registry);
   let health: Health = { ok: true, state: "standby" };
   let active: ActiveBbs | undefined;
+  let housekeeper: Housekeeper | undefined;
   const metricsServer = await startMetricsServer(config.metrics_address, registry, () => {
     const readOnly = active?.journal.readOnlyBecause;
-    return readOnly === undefined ? health : { ok: false, state: "read-only", detail: readOnly.message };
+    return housekeeper === undefined ? health : healthWith(housekeeper, health, readOnly);
   });
   const sealer = createSealer({
     keys: Object.entries(config.encryption_keys).map(([label, passphrase]) => ({ label, passphrase })),
     activeLabel: config.active_key_label,
   });
   await using store = await openStore(config.store, log);
+  const keeper = new Housekeeper(store, systemClock, log);
+  housekeeper = keeper;
+  metrics.usage(() => keeper.usage);
+  housekeepingMetrics(registry, keeper);
+  void keeper.run(signal);
   const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal);
   metrics.elected(leadership.lost);
   health = { ok: true, state: "loading" };
@@ -69,6 +77,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
     lifecycle: { migrating, migrated, sealedAnew },
     whenSent,
     presenceTtlMs: config.presence_ttl_ms,
+    admit: (tables, writes) => keeper.admit(tables, writes),
     maxTaskRetries: config.max_task_retries,
     callbacks: {
       post: httpPoster(readTls(config.tls)),

@@ -8,6 +8,7 @@ import {
   type KVClient,
   type LeaseClient,
 } from "etcd3";
+import type { StoreUsage } from "../driver.js";
 import { refusalOf } from "./errors.js";
 import { NotThisHost, StickyHosts } from "./hosts.js";
 import { clientOptions, type EtcdStoreOptions, type EtcdTiming } from "./options.js";
@@ -41,14 +42,23 @@ export class EtcdClient {
     return this.#etcd.leaseClient;
   }
 
+  /** How many there are. */
+  get endpoints(): number {
+    return this.#hosts.count;
+  }
+
   /** The endpoint in use. */
   get endpoint(): string {
     return this.#hosts.current;
   }
 
-  async databaseBytes(signal: AbortSignal): Promise<number> {
-    const status = await this.persist((options) => this.#etcd.maintenance.status(options), signal);
-    return Number(status.dbSize);
+  /** The member in use: what its file holds, how large it is, and whether an alarm has shut out writes. */
+  async databaseStatus(signal: AbortSignal): Promise<Pick<StoreUsage, "usedBytes" | "fileBytes" | "closed">> {
+    const { dbSize, dbSizeInUse, errors } = await this.persist((options) => this.#etcd.maintenance.status(options), signal);
+    const fileBytes = Number(dbSize);
+    // 0: a server before 3.4, which does not tell.
+    const usedBytes = Number(dbSizeInUse) || fileBytes;
+    return { usedBytes, fileBytes, closed: errors.some((error) => error.includes("NOSPACE")) };
   }
 
   /** Sends once and answers within `ms`. @throws what etcd or the connection said. */
@@ -61,6 +71,11 @@ export class EtcdClient {
         if (!(error instanceof NotThisHost) || deals === maxDeals) throw error;
       }
     }
+  }
+
+  /** Sends once, and waits no longer than until the signal aborts. @throws what etcd or the connection said, or the signal's reason. */
+  ask<T>(call: Call<T>, signal: AbortSignal): Promise<T> {
+    return unlessAborted(this.once(call), signal);
   }
 
   /** For what may be asked again at will. @throws the last error once patience has run out, or the signal's reason. */

@@ -3,7 +3,6 @@ import type { Clock } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
 import type { EtcdClient } from "./client.js";
 import { isCompacted } from "./errors.js";
-import type { EtcdTiming } from "./options.js";
 import type { EtcdKeys } from "./requests.js";
 
 export interface CompactionTools {
@@ -11,7 +10,11 @@ export interface CompactionTools {
   readonly keys: EtcdKeys;
   readonly clock: Clock;
   readonly log: Log;
-  readonly timing: EtcdTiming;
+  readonly everyMs: number;
+  /** How much history stays; asked each time. */
+  readonly keepHistoryMs: () => number;
+  /** Counted up here. */
+  readonly counts: { done: number; failed: number };
 }
 
 interface Mark {
@@ -21,31 +24,33 @@ interface Mark {
 
 /** Runs until the signal aborts; never throws. */
 export async function keepCompacted(tools: CompactionTools, signal: AbortSignal): Promise<void> {
-  const { clock, log, timing } = tools;
+  const { clock, log, everyMs, counts } = tools;
   let marks: Mark[] = [];
   while (!signal.aborted) {
     try {
       marks = await compactOnce(tools, marks, signal);
-      await clock.sleep(timing.compactEveryMs, signal);
+      await clock.sleep(everyMs, signal);
     } catch (err) {
       if (signal.aborted) return;
-      log.warn({ err, step: "compact", retry_ms: timing.compactEveryMs }, "etcd was not compacted");
-      await clock.sleep(timing.compactEveryMs, signal).catch(() => undefined);
+      counts.failed += 1;
+      log.warn({ err, step: "compact", retry_ms: everyMs }, "etcd was not compacted");
+      await clock.sleep(everyMs, signal).catch(() => undefined);
     }
   }
 }
 
 /** Marks the present revision, compacts to the youngest mark that is old enough, and returns the marks that are left. */
 async function compactOnce(tools: CompactionTools, marks: readonly Mark[], signal: AbortSignal): Promise<Mark[]> {
-  const { client, keys, clock, log, timing } = tools;
+  const { client, keys, clock, log, keepHistoryMs, counts } = tools;
   const head = await client.persist((options) => client.kv.range({ key: keys.head, keys_only: true }, options), signal);
   const atMs = clock.elapsedMs();
   const all = [...marks, { atMs, revision: head.header.revision }];
-  const old = all.filter((mark) => mark.atMs <= atMs - timing.keepHistoryMs);
+  const old = all.filter((mark) => mark.atMs <= atMs - keepHistoryMs());
   const target = old.at(-1);
   if (target === undefined) return all;
   try {
     await client.once((options) => client.kv.compact({ revision: target.revision }, options));
+    counts.done += 1;
     log.debug({ step: "compact", revision: target.revision }, "etcd compacted");
   } catch (error) {
     // Another client's compaction went further: as good as ours.

@@ -17,6 +17,11 @@ import { commitRequest, EtcdKeys, headOf, type Standing, standingOf } from "./re
 import { EtcdTerm } from "./term.js";
 
 const minTtlMs = 1_000;
+/** From this share of the quota on, history is the first thing to go; a load must be done within what stays of it. */
+const crowdedShare = 0.7;
+const crowdedHistoryMs = 60_000;
+const advice =
+  "defragment every member (etcdctl defrag), or raise its --quota-backend-bytes and the BBS's quota_mb with it; then etcdctl alarm disarm";
 
 class EtcdDriver implements StoreDriver {
   readonly maxBatchWrites = maxBatchWrites;
@@ -28,6 +33,9 @@ class EtcdDriver implements StoreDriver {
   readonly #quotaBytes: number;
   readonly #terms = new Set<EtcdTerm>();
   readonly #closing = new AbortController();
+  readonly #compactions = { done: 0, failed: 0 };
+  /** As of the last look at the usage. */
+  #crowded = false;
   /** The bytes of a head that another build wrote: encoded by this build they might differ. */
   #storedFrom: { readonly head: Head; readonly bytes: Buffer } | undefined;
 
@@ -46,7 +54,10 @@ class EtcdDriver implements StoreDriver {
     const term = await campaign(tools, { name, value, ttlMs }, AbortSignal.any([signal, this.#closing.signal]));
     this.#terms.add(term);
     term.lost.addEventListener("abort", () => this.#terms.delete(term), { once: true });
-    void keepCompacted({ ...tools, timing: this.#timing }, term.lost);
+    const keepHistoryMs = (): number =>
+      this.#crowded ? Math.min(this.#timing.keepHistoryMs, crowdedHistoryMs) : this.#timing.keepHistoryMs;
+    const everyMs = this.#timing.compactEveryMs;
+    void keepCompacted({ ...tools, everyMs, keepHistoryMs, counts: this.#compactions }, term.lost);
     return term;
   }
 
@@ -91,7 +102,9 @@ class EtcdDriver implements StoreDriver {
   }
 
   async usage(signal: AbortSignal): Promise<StoreUsage> {
-    return { usedBytes: await this.#client.databaseBytes(signal), allowedBytes: this.#quotaBytes };
+    const status = await this.#client.databaseStatus(signal);
+    this.#crowded = status.usedBytes >= crowdedShare * this.#quotaBytes;
+    return { ...status, allowedBytes: this.#quotaBytes, advice, compactions: { ...this.#compactions } };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,7 +3,7 @@ import type { Clock } from "@muster/shared/clock";
 import { OperatorError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
 import type { EtcdClient } from "./client.js";
-import { needsOperator } from "./errors.js";
+import { certificateFault, needsOperator, refusalOf } from "./errors.js";
 import { claimRequest, type EtcdKeys, firstOf } from "./requests.js";
 import { EtcdTerm } from "./term.js";
 
@@ -28,6 +28,8 @@ export async function campaign(tools: ElectionTools, candidacy: Candidacy, signa
   const { clock, log } = tools;
   const pollMs = Math.min(500, Math.max(50, candidacy.ttlMs / 20));
   let holder: string | undefined;
+  /** In a row: one member's bad certificate is no reason to end while others may be well. */
+  let badCertificates = 0;
   for (let attempt = 1; ; attempt += 1) {
     signal.throwIfAborted();
     let pauseMs = pollMs;
@@ -41,8 +43,11 @@ export async function campaign(tools: ElectionTools, candidacy: Candidacy, signa
     } catch (err) {
       signal.throwIfAborted();
       if (needsOperator(err)) throw new OperatorError("etcd does not accept this client", operatorHint, err);
+      badCertificates = certificateFault(err) === undefined ? 0 : badCertificates + 1;
+      if (badCertificates >= tools.client.endpoints) throw certificateError(err);
       pauseMs = Math.min(1_000, pollMs * attempt);
-      log.warn({ err, step: "campaign", attempt, retry_ms: pauseMs }, "etcd did not answer");
+      const full = refusalOf(err) === "no-space";
+      log.warn({ err, step: "campaign", attempt, retry_ms: pauseMs }, full ? nobodyElected : "etcd did not answer");
     }
     await clock.sleep(pauseMs, signal);
   }
@@ -51,9 +56,22 @@ export async function campaign(tools: ElectionTools, candidacy: Candidacy, signa
 const operatorHint =
   "check user, password and role in the store's settings, and that etcd has authentication switched on if they are set";
 
+const nobodyElected = "etcd takes no writes for want of space: nobody can be elected until a person has made room";
+
+const certificateHints = {
+  ours: "etcd refuses the certificate we show: check cert_file and key_file in the store's settings, and its last day",
+  theirs: "check that ca_file in the store's settings is the authority of etcd's certificate, and that one's names and last day",
+} as const;
+
+function certificateError(cause: unknown): OperatorError {
+  const { whose = "theirs", words = "" } = certificateFault(cause) ?? {};
+  const what = whose === "ours" ? "etcd does not take our certificate" : "etcd's certificate is not to be trusted";
+  return new OperatorError(`${what} (${words})`, certificateHints[whose], cause);
+}
+
 async function readHolder(tools: ElectionTools, name: string, signal: AbortSignal): Promise<string | undefined> {
   const { client, keys } = tools;
-  const range = await client.persist((options) => client.kv.range({ key: keys.leader(name) }, options), signal);
+  const range = await client.ask((options) => client.kv.range({ key: keys.leader(name) }, options), signal);
   return range.kvs[0]?.value.toString();
 }
 

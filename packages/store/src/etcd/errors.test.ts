@@ -1,7 +1,7 @@
 // Which of etcd's answers are final, and which leave the outcome unknown.
 import { castGrpcError } from "etcd3";
 import { expect, it } from "vitest";
-import { needsOperator, refusalOf } from "./errors.js";
+import { certificateFault, needsOperator, refusalOf } from "./errors.js";
 
 /** An error as grpc-js gives it to the library. */
 const grpc = (code: number, message: string): Error => castGrpcError(Object.assign(new Error(message), { code }));
@@ -38,4 +38,16 @@ it("tells what a person must mend from what a person cannot", () => {
   expect(needsOperator(grpc(7, "etcdserver: permission denied"))).toBe(true);
   expect(needsOperator(grpc(8, "etcdserver: mvcc: database space exceeded"))).toBe(false);
   expect(needsOperator(grpc(14, "etcdserver: no leader"))).toBe(false);
+});
+
+it.each([
+  { words: "Error: certificate has expired. Resolution note: ", whose: "theirs" },
+  { words: "Error: unable to verify the first certificate. Resolution note: ", whose: "theirs" },
+  { words: "Error: self-signed certificate. Resolution note: ", whose: "theirs" },
+  { words: "error:0A000412:SSL routines:ssl3_read_bytes:sslv3 alert bad certificate:", whose: "ours" },
+  { words: "error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:", whose: "ours" },
+  { words: "connect ECONNREFUSED 127.0.0.1:2379 (2026-01-01T00:00:00.000Z)", whose: undefined },
+  { words: "Failed to connect", whose: undefined },
+])("a connection that failed with $words is the fault of $whose certificate", ({ words, whose }) => {
+  expect(certificateFault(grpc(14, `No connection established. Last error: ${words}`))?.whose).toBe(whose);
 });

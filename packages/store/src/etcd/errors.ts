@@ -43,6 +43,23 @@ export function refusalOf(error: unknown): RefusalReason | undefined {
 /** Whether trying again cannot help until a person has mended the settings: who we are, or what we may do. */
 export const needsOperator = (error: unknown): boolean => refusalOf(error) === "other" && !(error instanceof GRPCDataLossError);
 
+/** OpenSSL's and Node's words for a certificate that one side does not take, as grpc-js passes them on. The server's side comes as an alert. */
+const certificateFaults = {
+  ours: /alert (?:bad certificate|certificate \w+|unknown ca|access denied|handshake failure)/,
+  theirs:
+    /certificate has expired|certificate is not yet valid|self-signed certificate|self signed certificate|unable to verify|unable to get (?:local )?issuer|altnames|wrong version number/,
+} as const;
+
+/** Whose certificate stands in the way of a connection, with the library's words; `undefined` when it is something else. */
+export function certificateFault(error: unknown): { readonly whose: "ours" | "theirs"; readonly words: string } | undefined {
+  const message = error instanceof Error ? error.message : "";
+  for (const whose of ["ours", "theirs"] as const) {
+    const [words] = certificateFaults[whose].exec(message) ?? [];
+    if (words !== undefined) return { whose, words };
+  }
+  return undefined;
+}
+
 export const isTooLarge = (error: unknown): boolean => refusalOf(error) === "too-large";
 
 /** Somebody compacted the revision already. */

@@ -21,6 +21,10 @@ export class StickyHosts {
     this.#hosts = hosts;
   }
 
+  get count(): number {
+    return this.#hosts.length;
+  }
+
   get current(): string {
     return this.#hosts[this.#current] ?? "";
   }

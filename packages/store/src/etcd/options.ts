@@ -21,8 +21,11 @@ export interface EtcdStoreOptions {
 
 /** All in milliseconds. */
 export const etcdTiming = {
-  /** One try of a commit or a confirm; a try beyond it has an unknown outcome and moves to the next endpoint. */
-  commitMs: { default: 2_000, min: 50, max: 60_000 },
+  /**
+   * One try of a commit or a confirm; a try beyond it has an unknown outcome and moves to the next endpoint. Below the second after
+   * which the journal tells its callers `outcome unknown`: a frozen member is left before anybody hears of it.
+   */
+  commitMs: { default: 800, min: 50, max: 60_000 },
   /** One try of any other call. */
   callMs: { default: 5_000, min: 50, max: 60_000 },
   /** How long a read is tried again before it fails. */

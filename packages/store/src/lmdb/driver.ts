@@ -4,13 +4,22 @@ import type { Clock } from "@muster/shared/clock";
 import { OperatorError } from "@muster/shared/errors";
 import { type FolderLock, lockFolder } from "@muster/shared/lifecycle";
 import { type Log, silentLog } from "@muster/shared/log";
-import type { CommitResult, Head, Leadership, StoreBatch, StoreDriver, StoredRecord, StoreUsage } from "../driver.js";
+import {
+  type CommitResult,
+  type Head,
+  type Leadership,
+  noCompactions,
+  type StoreBatch,
+  type StoreDriver,
+  type StoredRecord,
+  type StoreUsage,
+} from "../driver.js";
 import { judge } from "../fence.js";
 import { decodeHead, encodeHead, sameHead } from "../head.js";
 import { refuseOversize } from "../limits.js";
 import { Term, termOf } from "../term.js";
 import { type Environment, growthBytes, keys, liveBytes, openEnvironment, refusalReason, writeBatch } from "./environment.js";
-import { checkDataFile } from "./file.js";
+import { checkDataFile, diskRoom } from "./file.js";
 import { snapshotOf } from "./snapshot.js";
 
 export interface LmdbStoreOptions {
@@ -106,7 +115,17 @@ class LmdbDriver implements StoreDriver {
 
   async usage(signal: AbortSignal): Promise<StoreUsage> {
     signal.throwIfAborted();
-    return { usedBytes: this.#usedBytes, allowedBytes: this.#allowedBytes };
+    const usedBytes = this.#usedBytes;
+    const { fileBytes, freeBytes } = await diskRoom(this.#path);
+    return {
+      usedBytes,
+      // The bound is on live pages, and freed ones are written again: the file says nothing of its own.
+      fileBytes: usedBytes,
+      allowedBytes: Math.min(this.#allowedBytes, Math.max(fileBytes, usedBytes) + freeBytes),
+      closed: false,
+      advice: `remove LRPs and tasks that are not needed, make room on the disk of ${this.#path}, or raise the store's bound`,
+      compactions: noCompactions,
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -26,6 +26,12 @@ export async function checkDataFile(folder: string): Promise<void> {
   await checkMetaPages(file);
 }
 
+/** The data file's size, and what its disk has left for this user. Bytes. */
+export async function diskRoom(folder: string): Promise<{ readonly fileBytes: number; readonly freeBytes: number }> {
+  const [file, disk] = await Promise.all([stat(join(folder, "data.mdb")), statfs(folder)]);
+  return { fileBytes: file.size, freeBytes: disk.bavail * disk.bsize };
+}
+
 async function checkMetaPages(file: string): Promise<void> {
   const head = Buffer.alloc(pageBytes * 2);
   const handle = await open(file, "r");

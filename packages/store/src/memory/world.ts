@@ -1,6 +1,6 @@
 // The store itself, as several memory drivers share it: records, head and leaderships. It judges as etcd does.
 import type { Clock } from "@muster/shared/clock";
-import type { CommitResult, Head, StoreBatch, StoredRecord, StoreUsage } from "../driver.js";
+import { type CommitResult, type Head, noCompactions, type StoreBatch, type StoredRecord, type StoreUsage } from "../driver.js";
 import { judge } from "../fence.js";
 
 export interface MemoryStoreLimits {
@@ -48,7 +48,16 @@ export class MemoryStore {
   }
 
   get usage(): StoreUsage {
-    return { usedBytes: this.#usedBytes, allowedBytes: this.capacityBytes };
+    const usedBytes = this.#usedBytes;
+    const advice = "remove records";
+    return {
+      usedBytes,
+      fileBytes: usedBytes,
+      allowedBytes: this.capacityBytes,
+      closed: false,
+      advice,
+      compactions: noCompactions,
+    };
   }
 
   /** The value of the present holder, if any. */

@@ -16,7 +16,7 @@ import { EventHubs } from "../events/hub.js";
 import { Feed } from "../feed/feed.js";
 import { SnapshotSlots } from "../feed/snapshot-slots.js";
 import type { WatchSource } from "../feed/watch.js";
-import { Journal, type JournalMetrics } from "../journal/journal.js";
+import { Journal, type JournalMetrics, type JournalOptions } from "../journal/journal.js";
 import { migrateStore } from "../schema/migrate.js";
 import { currentSchema, type Schema } from "../schema/version.js";
 import type { KeyRing } from "../secrets/index.js";
@@ -49,6 +49,8 @@ export interface ActiveOptions {
   readonly presenceTtlMs: number;
   /** So many rejections of a task are forgiven; Diego's default when absent. */
   readonly maxTaskRetries?: number | undefined;
+  /** Refuses commands that the store has no room for (housekeeping). */
+  readonly admit?: JournalOptions["admit"];
   /** How tasks' completion callbacks are made; none are when absent. */
   readonly callbacks?: CallbackSettings | undefined;
   /** The term is over: stop serving at once, exit non-zero. */
@@ -106,6 +108,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
       secrets: options.secrets,
       metrics: options.metrics,
       whenSent: options.whenSent,
+      admit: options.admit,
       note: (changes, hints) => this.events.note(this.state.tables, changes, hints),
       onCommitted: (batch) => {
         for (const { change } of batch.changes) this.#requireLease(change);

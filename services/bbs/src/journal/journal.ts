@@ -3,7 +3,7 @@
 import type { Clock, Entropy } from "@muster/shared/clock";
 import { BbsError, invariant } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
-import { asEpochMs, type Change, type EpochMs } from "@muster/shared/model";
+import { asEpochMs, type Change, type EpochMs, type Write } from "@muster/shared/model";
 import type { Head, Leadership, StoreBatch, StoreDriver } from "@muster/store";
 import { type Command, type CoreState, type Decision, type DecisionContext, maxCommandRecords } from "../core/decision.js";
 import type { CommandHints, CommandNote } from "../events/note.js";
@@ -45,6 +45,8 @@ export interface JournalOptions {
   readonly whenSent?: ((run: () => void) => void) | undefined;
   /** Called for every command right after its writes were applied; what it gives comes back with the commit. */
   readonly note?: ((changes: readonly Change[], hints: CommandHints) => CommandNote | undefined) | undefined;
+  /** Asked before a command's writes are taken; throws what the command is refused with. For what depends on the store, not the records. */
+  readonly admit?: ((tables: CoreState["tables"], writes: readonly Write[]) => void) | undefined;
   /** Called for every commit, in order, before the replies that rest on it are released. */
   readonly onCommitted: (batch: CommittedBatch) => void;
   /** The leadership is lost: serve nothing any more. */
@@ -131,7 +133,10 @@ export class Journal {
     let reply: Reply;
     try {
       const decision = command(this.#options.state, this.#context());
-      if (decision.writes.length > 0) return this.#append(decision, origin);
+      if (decision.writes.length > 0) {
+        this.#options.admit?.(this.#options.state.tables, decision.writes);
+        return this.#append(decision, origin);
+      }
       reply = decision.reply;
     } catch (error) {
       // A refusal is a reply like any other: it may rest on what is not durable yet.
