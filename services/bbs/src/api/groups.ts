@@ -1,20 +1,45 @@
 // The reads of Diego's deprecated groups, from rows that were picked already.
 import type { ActualLRPGroup } from "@muster/proto/models/actual_lrp";
-import type { ActualLRP, InstanceRows } from "@muster/shared/model";
+import type { ActualLRP, InstanceRows, ProcessGuid } from "@muster/shared/model";
 import { groupOf, groupToWire } from "../events/group.js";
 
 const noRows: InstanceRows = { ORDINARY: undefined, EVACUATING: undefined, SUSPECT: undefined };
 
-/** One group for each (process guid, index), in the order of first appearance; made a message only when it is taken. */
-export function resolveGroups(rows: readonly ActualLRP[]): Iterable<ActualLRPGroup> {
-  const groups = new Map<string, InstanceRows>();
-  for (const row of rows) {
-    const key = `${row.processGuid}/${row.index}`;
-    groups.set(key, { ...(groups.get(key) ?? noRows), [row.presence]: row });
+/** Evacuating and Suspect rows by process and index: few, but in the worst hour of a fleet. */
+class Copies {
+  readonly #byProcess = new Map<ProcessGuid, Map<number, InstanceRows>>();
+
+  constructor(rows: readonly ActualLRP[]) {
+    for (const row of rows) {
+      if (row.presence === "ORDINARY") continue;
+      const byIndex = this.#byProcess.get(row.processGuid) ?? new Map<number, InstanceRows>();
+      byIndex.set(row.index, { ...(byIndex.get(row.index) ?? noRows), [row.presence]: row });
+      this.#byProcess.set(row.processGuid, byIndex);
+    }
   }
+
+  of(row: ActualLRP): InstanceRows {
+    return this.#byProcess.get(row.processGuid)?.get(row.index) ?? noRows;
+  }
+}
+
+/** One group for each (process guid, index); put together only when it is taken, since a list of all rows must not hold up others. */
+export function resolveGroups(rows: readonly ActualLRP[]): Iterable<ActualLRPGroup> {
+  const copies = new Copies(rows);
   return {
     *[Symbol.iterator]() {
-      for (const group of groups.values()) yield groupToWire(groupOf(group));
+      const accompanied = new Set<InstanceRows>();
+      for (const row of rows) {
+        const beside = copies.of(row);
+        if (row.presence === "ORDINARY") yield groupToWire(groupOf({ ...beside, ORDINARY: row }));
+        if (row.presence === "ORDINARY" && beside !== noRows) accompanied.add(beside);
+      }
+      for (const row of rows) {
+        const alone = copies.of(row);
+        if (row.presence === "ORDINARY" || accompanied.has(alone)) continue;
+        accompanied.add(alone);
+        yield groupToWire(groupOf(alone));
+      }
     },
   };
 }

@@ -26,7 +26,7 @@ export class HubEvent {
   /** Roughly what it holds in memory, its message included. */
   readonly weight: number;
   readonly #log: Log;
-  readonly #messages = new Map<Showing, EventText | undefined>();
+  readonly #messages = new Map<Showing | undefined, EventText | undefined>();
 
   constructor(derived: DerivedEvent, log: Log) {
     this.derived = derived;
@@ -36,9 +36,12 @@ export class HubEvent {
 
   /** `undefined` for one that cannot be shown: its definition cannot be opened. */
   message(showing: Showing): EventText | undefined {
-    if (this.#messages.has(showing)) return this.#messages.get(showing);
+    const { hub } = this.derived;
+    // Rows look the same however definitions are shown.
+    const shownAs = hub === "desired" || hub === "task" ? showing : undefined;
+    if (this.#messages.has(shownAs)) return this.#messages.get(shownAs);
     const message = this.#made(showing);
-    this.#messages.set(showing, message);
+    this.#messages.set(shownAs, message);
     return message;
   }
 
