@@ -173,11 +173,11 @@ describe("a restore", () => {
     await using files = await scratch();
     {
       await using source = await memoryHome();
-      await filled(source, files.at("b"), 120);
+      await filled(source, files.at("b"), 400);
     }
     const whole = lasting(await contentsOfFile(files.at("b")));
     await using home = await lmdbHome();
-    await filled(home, files.at("unused"), 100);
+    await filled(home, files.at("unused"), 300);
     let commits = 0;
     for (let last = 1; ; last += 1) {
       commits = 0;
@@ -202,7 +202,7 @@ describe("a restore", () => {
     expect(commits).toBeGreaterThan(5);
     await using bbs = await startBbs(home);
     using operator = await clientsOf([bbs.address], "operator");
-    expect(await tokenOf(operator, "p-119")).toBe(secretOf("p-119"));
+    expect(await tokenOf(operator, "p-399")).toBe(secretOf("p-399"));
   });
 
   it("reads the whole file first: cut, altered, foreign or continued files change nothing", async () => {

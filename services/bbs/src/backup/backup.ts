@@ -25,9 +25,9 @@ export class BackupSlot {
 
 const stalledMs = 10_000;
 const chunkBytes = 512 * 1024;
-const maxChunkRecords = 500;
+const maxChunkRecords = 250;
 /** Records looked at in one go. */
-const sliceRecords = 2_000;
+const sliceRecords = 1_000;
 
 const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 

@@ -2,7 +2,7 @@
 import type { Clock, Entropy } from "@muster/shared/clock";
 import { BbsError, OperatorError } from "@muster/shared/errors";
 import type { Head, Leadership, StoreBatch, StoreDriver, StoreWrite } from "@muster/store";
-import { maxBatchBytes, maxBatchWrites } from "../journal/batch.js";
+import { maxBatchBytes } from "../journal/batch.js";
 
 export interface CommitTools {
   readonly store: StoreDriver;
@@ -57,7 +57,10 @@ export class CommitChain {
 
   /** Whether these writes, and `spare` more small ones, still fit into the commit that is being gathered. */
   fits(writes: readonly StoreWrite[], spare = 0): boolean {
-    return this.#writes.length + writes.length + spare <= maxBatchWrites && this.#bytes + sizeOf(writes) <= maxBatchBytes;
+    return (
+      this.#writes.length + writes.length + spare <= this.#tools.store.maxBatchWrites &&
+      this.#bytes + sizeOf(writes) <= maxBatchBytes
+    );
   }
 
   gather(writes: readonly StoreWrite[]): void {
