@@ -4,7 +4,6 @@ import {
   type ActualLRPInstanceKey,
   type DesiredLRP,
   type InstanceRows,
-  presences,
   sameInstance,
   type Task,
 } from "@muster/shared/model";
@@ -41,24 +40,27 @@ export type TaskEvent =
  * row before went nowhere else: there an instance comes or goes.
  */
 function pairs(before: InstanceRows, after: InstanceRows): (readonly [ActualLRP | undefined, ActualLRP | undefined])[] {
-  const gone = new Set(rowsOf(before));
+  const gone = rowsOf(before);
   const come = rowsOf(after);
-  const paired = new Map<ActualLRP, ActualLRP>();
+  const paired: (ActualLRP | undefined)[] = come.map(() => undefined);
   const join = (fits: (was: ActualLRP, is: ActualLRP) => boolean): void => {
-    for (const is of come) {
-      if (paired.has(is)) continue;
-      const was = [...gone].find((row) => fits(row, is));
-      if (was === undefined) continue;
-      gone.delete(was);
-      paired.set(is, was);
+    for (const [at, is] of come.entries()) {
+      const found = paired[at] === undefined ? gone.findIndex((was) => fits(was, is)) : -1;
+      if (found >= 0) [paired[at]] = gone.splice(found, 1);
     }
   };
   join((was, is) => sameInstance(was.instanceKey, is.instanceKey));
   join((was, is) => was.presence === is.presence);
-  return [...come.map((is) => [paired.get(is), is] as const), ...[...gone].map((was) => [was, undefined] as const)];
+  return [...come.map((is, at) => [paired[at], is] as const), ...gone.map((was) => [was, undefined] as const)];
 }
 
-const rowsOf = (rows: InstanceRows): ActualLRP[] => presences.flatMap((presence) => rows[presence] ?? []);
+function rowsOf({ ORDINARY, EVACUATING, SUSPECT }: InstanceRows): ActualLRP[] {
+  const rows: ActualLRP[] = [];
+  if (ORDINARY !== undefined) rows.push(ORDINARY);
+  if (EVACUATING !== undefined) rows.push(EVACUATING);
+  if (SUSPECT !== undefined) rows.push(SUSPECT);
+  return rows;
+}
 
 function instanceEvents(before: InstanceRows, after: InstanceRows, { traceId, crashed }: CommandHints): InstanceEvent[] {
   return byScore(
@@ -149,6 +151,7 @@ function byScore<Event extends { readonly kind: string }>(
   events: readonly Event[],
   result: (event: Event) => ActualLRP | undefined,
 ): Event[] {
+  if (events.length < 2) return [...events];
   const score = (event: Event): number => (event.kind === "crashed" ? 2 : result(event)?.state === "RUNNING" ? 1 : 0);
   return [...events].sort((a, b) => score(b) - score(a));
 }
@@ -176,14 +179,14 @@ export type DerivedEvent =
 
 /** All events of one command, in the order they are to be told. */
 export function deriveEvents(note: CommandNote): DerivedEvent[] {
-  return [
-    ...note.desired.flatMap((span) => desiredEvent(span, note.traceId)).map((event) => ({ hub: "desired", event }) as const),
-    ...note.instances.flatMap(({ before, after }): DerivedEvent[] => [
-      ...groupEvents(before, after, note).map((event) => ({ hub: "group", event }) as const),
-      ...instanceEvents(before, after, note).map((event) => ({ hub: "instance", event }) as const),
-    ]),
-    ...note.tasks.flatMap(taskEvent).map((event) => ({ hub: "task", event }) as const),
-  ];
+  const events: DerivedEvent[] = [];
+  for (const span of note.desired) for (const event of desiredEvent(span, note.traceId)) events.push({ hub: "desired", event });
+  for (const { before, after } of note.instances) {
+    for (const event of groupEvents(before, after, note)) events.push({ hub: "group", event });
+    for (const event of instanceEvents(before, after, note)) events.push({ hub: "instance", event });
+  }
+  for (const span of note.tasks) for (const event of taskEvent(span)) events.push({ hub: "task", event });
+  return events;
 }
 
 // --- who is concerned

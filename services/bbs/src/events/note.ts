@@ -92,13 +92,33 @@ function recordsOf<Kind extends "desiredLRP" | "task">(
 }
 
 function instancesOf(tables: Pick<ClusterView, "rows">, changes: readonly Change[]): BeforeAfter<InstanceRows>[] {
+  const [only] = changes;
+  // Nearly every report of a cell changes one row.
+  if (changes.length === 1 && only?.kind === "actualLRP") {
+    const row = only.after ?? only.before;
+    return row === undefined ? [] : [spanOfRow(tables.rows(row.processGuid, row.index), row, only.before)];
+  }
   const spans = new Map<string, BeforeAfter<InstanceRows>>();
   for (const { before, after } of spanOf(changes, "actualLRP").values()) {
-    const row: ActualLRP | undefined = after ?? before;
+    const row = after ?? before;
     if (row === undefined) continue;
     const key = `${row.processGuid}/${row.index}`;
-    const rows = spans.get(key)?.after ?? tables.rows(row.processGuid, row.index);
-    spans.set(key, { before: { ...(spans.get(key)?.before ?? rows), [row.presence]: before }, after: rows });
+    const known = spans.get(key);
+    const rows = known?.after ?? tables.rows(row.processGuid, row.index);
+    spans.set(
+      key,
+      known === undefined ? spanOfRow(rows, row, before) : { before: { ...known.before, [row.presence]: before }, after: rows },
+    );
   }
   return [...spans.values()];
 }
+
+/** The rows of an index with one of them as it was before. */
+const spanOfRow = (after: InstanceRows, { presence }: ActualLRP, before: ActualLRP | undefined): BeforeAfter<InstanceRows> => ({
+  before: {
+    ORDINARY: presence === "ORDINARY" ? before : after.ORDINARY,
+    EVACUATING: presence === "EVACUATING" ? before : after.EVACUATING,
+    SUSPECT: presence === "SUSPECT" ? before : after.SUSPECT,
+  },
+  after,
+});
