@@ -8,7 +8,7 @@ import { Mirror } from "@muster/shared/mirror";
 import { serverStream, unary } from "@muster/shared/rpc";
 import { describe, expect, it } from "vitest";
 import { type BbsClients, clientsOf } from "../../support/bbs.js";
-import { claim, desire, desired, eventually, fresh, instance, rowsOf, type Subject, updateOf } from "./fixtures.js";
+import { claim, desire, desired, eventually, fresh, instance, outcome, rowsOf, type Subject, updateOf } from "./fixtures.js";
 
 type Message = NonNullable<WatchResponse["message"]>;
 
@@ -181,6 +181,34 @@ export function describeWatch(subject: () => Subject): void {
         const anew = await follow(operator(), { after }, (message) => message.$case === "synced");
         expect(anew[0]?.$case).toBe("reset");
         expect(anew.at(-1)?.$case).toBe("synced");
+      }
+    });
+
+    it("by cell names rows and tasks when no kinds are asked for, and refuses kinds that nobody knows", async () => {
+      const { cell1 } = subject().as;
+      await desire(controller(), desired(fresh("elsewhere")));
+      const guid = fresh("here");
+      await desire(controller(), desired(guid));
+      await claim(cell1, guid, 0, instance("a"));
+      const said = await follow(cell1, { cellId: "cell-1" }, (message) => message.$case === "synced");
+      const kinds = said.flatMap((message) =>
+        message.$case === "snapshot" ? message.value.changes.map(({ kind }) => kind) : [],
+      );
+      expect(new Set(kinds)).toEqual(new Set([RecordKind.RECORD_KIND_ACTUAL_LRP]));
+      const unknown = follow(operator(), { kinds: [99 as RecordKind] }, () => true);
+      expect(await outcome(unknown)).toBe("InvalidRequest");
+    });
+
+    it("tells a cell nothing of desired LRPs, other cells, flags or locks", async () => {
+      const { cell1 } = subject().as;
+      for (const kind of [
+        RecordKind.RECORD_KIND_DESIRED_LRP,
+        RecordKind.RECORD_KIND_CELL,
+        RecordKind.RECORD_KIND_FEATURE_FLAG,
+        RecordKind.RECORD_KIND_LOCK,
+      ]) {
+        const kinds = [RecordKind.RECORD_KIND_ACTUAL_LRP, kind];
+        expect(await outcome(follow(cell1, { cellId: "cell-1", kinds }, () => true)), String(kind)).toBe("PermissionDenied");
       }
     });
 

@@ -69,6 +69,37 @@ describe("a filter by cell", () => {
   });
 });
 
+describe("a watcher that resumes", () => {
+  it("takes its time over a history longer than may wait for anybody, and gets each commit once", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    for (let sequence = 1; sequence <= 10_000; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
+    const watcher = feed.resume(everything, 0n) as Watcher;
+    expect(feed.lag).toBe(10_000);
+    const taken: number[] = [];
+    for (let sequence = 10_001; sequence <= 10_100; sequence += 1) {
+      taken.push(Number(watcher.take()?.sequence));
+      feed.publish(batch(sequence, moved(on(one), on(one))));
+    }
+    taken.push(...said(watcher).map(([sequence]) => sequence));
+    expect(watcher.idle).toBe(true);
+    feed.publish(batch(10_101, moved(on(one), on(one))));
+    taken.push(...said(watcher).map(([sequence]) => sequence));
+    expect(taken).toEqual(Array.from({ length: 10_101 }, (_, at) => at + 1));
+  });
+
+  it("is cut when history goes faster than it reads, and not told to resume where nothing is", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    for (let sequence = 1; sequence <= 10; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
+    const watcher = feed.resume(everything, 0n) as Watcher;
+    expect(Number(watcher.take()?.sequence)).toBe(1);
+    for (let sequence = 11; sequence <= 30_000; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
+    expect(watcher.take()).toBeUndefined();
+    expect(watcher.cut).toBe("slow");
+    expect(feed.resume(everything, 1n)).toBeUndefined();
+    expect(feed.resume(everything, 30_001n)).toBeUndefined();
+  });
+});
+
 describe("those who watch everything", () => {
   it("are told of each commit at once while they are few", () => {
     const feed = new Feed(0n, 0n, fakeClock());

@@ -116,17 +116,29 @@ function deliveryOf(entry: FeedEntry, filter: WatchFilter): Delivery | undefined
   return delivery;
 }
 
+/** What a watcher that resumed reads until it has caught up: it may be further behind than may wait for it. */
+interface History {
+  readonly lastSequence: bigint;
+  /** The commit after this one; `undefined` after the last, "lost" when it is no longer kept. */
+  after(sequence: bigint): FeedEntry | "lost" | undefined;
+  /** Nothing that it has read will be offered any more. */
+  tell(): void;
+}
+
 /** One watcher's queue. `next` gives what came, waits for more, and ends with `undefined` when it was cut. */
 export class Watcher {
   readonly filter: WatchFilter;
+  /** Where it stands in history; absent once it is offered commits as they come. */
+  #behind: { readonly history: History; sequence: bigint } | undefined;
   readonly #pending: Delivery[] = [];
   #pendingBytes = 0;
   #cut: "slow" | "closed" | undefined;
   #wake: (() => void) | undefined;
   #whenCut: (why: "slow" | "closed") => void = () => undefined;
 
-  constructor(filter: WatchFilter) {
+  constructor(filter: WatchFilter, behind?: { readonly history: History; readonly sequence: bigint }) {
     this.filter = filter;
+    this.#behind = behind === undefined ? undefined : { ...behind };
   }
 
   get cut(): "slow" | "closed" | undefined {
@@ -134,7 +146,8 @@ export class Watcher {
   }
 
   offer(entry: FeedEntry): void {
-    if (this.#cut !== undefined) return;
+    // History has it for one who still reads there.
+    if (this.#cut !== undefined || this.#behind !== undefined) return;
     const delivery = deliveryOf(entry, this.filter);
     if (delivery === undefined) return;
     if (this.#pending.length >= maxPendingCommits || this.#pendingBytes + delivery.bytes > maxPendingBytes) {
@@ -148,7 +161,7 @@ export class Watcher {
 
   /** Commits that wait to be taken. */
   get lag(): number {
-    return this.#pending.length;
+    return this.#behind === undefined ? this.#pending.length : Number(this.#behind.history.lastSequence - this.#behind.sequence);
   }
 
   /** Calls `tell` once it is cut: whoever waits for a consumer that takes nothing would not look. */
@@ -169,13 +182,35 @@ export class Watcher {
 
   /** Whether everything offered was taken. */
   get idle(): boolean {
-    return this.#pending.length === 0 && this.#cut === undefined;
+    return this.#pending.length === 0 && this.#cut === undefined && this.#behind === undefined;
   }
 
   take(): Delivery | undefined {
+    const past = this.#fromHistory();
+    if (past !== undefined) return past;
     const delivery = this.#cut === undefined ? this.#pending.shift() : undefined;
     if (delivery !== undefined) this.#pendingBytes -= delivery.bytes;
     return delivery;
+  }
+
+  /** The next commit of history that it sees; `undefined` once it has caught up. */
+  #fromHistory(): Delivery | undefined {
+    const behind = this.#behind;
+    while (behind !== undefined && this.#cut === undefined) {
+      const entry = behind.history.after(behind.sequence);
+      if (entry === "lost") this.end("slow");
+      else if (entry === undefined) {
+        behind.history.tell();
+        this.#behind = undefined;
+        return undefined;
+      } else {
+        behind.sequence = entry.sequence;
+        const delivery = deliveryOf(entry, this.filter);
+        entry.deliveries.clear();
+        if (delivery !== undefined) return delivery;
+      }
+    }
+    return undefined;
   }
 
   /** Resolves when there is something to take, when cut, or when `wait` settles. */
@@ -191,7 +226,7 @@ export class Watcher {
   }
 }
 
-export class Feed {
+export class Feed implements History {
   readonly #history: FeedEntry[] = [];
   /** Entries before this place in `#history` were dropped; compacted now and then. */
   #start = 0;
@@ -312,14 +347,18 @@ export class Feed {
   /** Joins after `sequence`; `undefined` when history does not reach it, or it is of the future. */
   resume(filter: WatchFilter, sequence: bigint): Watcher | undefined {
     if (sequence < this.#reachesBackTo || sequence > this.#lastSequence) return undefined;
-    const watcher = new Watcher(filter);
-    const behind = Number(this.#lastSequence - sequence);
-    for (const entry of this.#history.slice(Math.max(this.#start, this.#history.length - behind))) {
-      if (entry.sequence > sequence) watcher.offer(entry);
-      entry.deliveries.clear();
-    }
+    const watcher = new Watcher(filter, { history: this, sequence });
     this.#join(watcher);
     return watcher;
+  }
+
+  /** The commit after this one; `undefined` after the last, "lost" when it is no longer kept. */
+  after(sequence: bigint): FeedEntry | "lost" | undefined {
+    if (sequence >= this.#lastSequence) return undefined;
+    const oldest = this.#history[this.#start];
+    if (sequence < this.#reachesBackTo || oldest === undefined) return "lost";
+    // Commits are numbered without gaps.
+    return this.#history[this.#start + Number(sequence + 1n - oldest.sequence)] ?? "lost";
   }
 
   /** Joins now: takes every commit from here on. */
