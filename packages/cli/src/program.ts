@@ -57,6 +57,9 @@ const upFlags = (verb: Command): Command =>
     .option("--etcd-ca <file>", "authority of etcd's certificates")
     .option("--etcd-cert <file>", "certificate for etcd")
     .option("--etcd-key <file>", "its key")
+    .option("--etcd-user <name>", "user of an etcd with authentication")
+    .option("--etcd-password-file <file>", "its password: the file's first line")
+    .option("--etcd-quota <size>", "what etcd's --quota-backend-bytes allows (2G)")
     .option("--bbs <n>", "how many BBSs; standbys need etcd (1)")
     .option("--auctioneers <n>", "how many auctioneers (1)")
     .option("--convergers <n>", "how many convergers (1)")
@@ -202,6 +205,9 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("--etcd-ca <file>", "authority of etcd's certificates")
     .option("--etcd-cert <file>", "certificate for etcd")
     .option("--etcd-key <file>", "its key")
+    .option("--etcd-user <name>", "user of an etcd with authentication")
+    .option("--etcd-password-file <file>", "its password: the file's first line")
+    .option("--etcd-quota <size>", "what etcd's --quota-backend-bytes allows (2G)")
     .action(async (file, options, command) => (await loadRestore()).restore(contextOf(command), file, options));
 
   for (const [name, why] of Object.entries(notServed)) {

@@ -2,15 +2,22 @@
 import { UsageError } from "../exit.js";
 import { parseCount, parseDurationMs, parseRegistry, parseSizeMb } from "../flags.js";
 
-/** As commander hands them over. */
-export interface UpFlags {
-  readonly cells?: string;
-  readonly zones?: string;
+/** The flags that name a store, as `up` and `restore` have them. */
+export interface StoreFlags {
   readonly store?: string;
   readonly etcd?: string;
   readonly etcdCa?: string;
   readonly etcdCert?: string;
   readonly etcdKey?: string;
+  readonly etcdUser?: string;
+  readonly etcdPasswordFile?: string;
+  readonly etcdQuota?: string;
+}
+
+/** As commander hands them over. */
+export interface UpFlags extends StoreFlags {
+  readonly cells?: string;
+  readonly zones?: string;
   readonly bbs?: string;
   readonly auctioneers?: string;
   readonly convergers?: string;
@@ -35,6 +42,10 @@ export type StoreOptions =
       readonly ca: string | undefined;
       readonly cert: string | undefined;
       readonly key: string | undefined;
+      readonly user: string | undefined;
+      readonly passwordFile: string | undefined;
+      /** What etcd's servers allow; `undefined`: their own default. */
+      readonly quotaMb: number | undefined;
     };
 
 export interface UpOptions {
@@ -66,7 +77,7 @@ const maxStandbys = 5;
 
 /** @throws UsageError naming the flag. */
 export function parseUpOptions(flags: UpFlags): UpOptions {
-  const store = parseStore(flags);
+  const store = parseStoreOptions(flags);
   const cells = parseCount(flags.cells ?? "2", "--cells", { min: 1, max: maxCells });
   const bbs = parseCount(flags.bbs ?? "1", "--bbs", { min: 1, max: maxStandbys });
   if (bbs > 1 && store.driver === "lmdb") {
@@ -103,11 +114,12 @@ export function parseUpOptions(flags: UpFlags): UpOptions {
   };
 }
 
-function parseStore(flags: UpFlags): StoreOptions {
+/** @throws UsageError naming the flag. */
+export function parseStoreOptions(flags: StoreFlags): StoreOptions {
   const driver = flags.store ?? (flags.etcd === undefined ? "lmdb" : "etcd");
-  const { etcdCa: ca, etcdCert: cert, etcdKey: key } = flags;
+  const { etcdCa: ca, etcdCert: cert, etcdKey: key, etcdUser: user, etcdPasswordFile: passwordFile, etcdQuota } = flags;
   if (driver === "lmdb") {
-    if ((flags.etcd ?? ca ?? cert ?? key) !== undefined)
+    if ((flags.etcd ?? ca ?? cert ?? key ?? user ?? passwordFile ?? etcdQuota) !== undefined)
       throw new UsageError("--etcd…: the store is lmdb", "say --store etcd too");
     return { driver };
   }
@@ -116,5 +128,11 @@ function parseStore(flags: UpFlags): StoreOptions {
   if (endpoints.length === 0) throw new UsageError("--store etcd needs --etcd URL,…", "as in: --etcd http://127.0.0.1:2379");
   const odd = endpoints.find((url) => !/^https?:\/\/[^/\s]+:[0-9]{1,5}$/.test(url));
   if (odd !== undefined) throw new UsageError(`--etcd: "${odd}" is not http://HOST:PORT or https://HOST:PORT`);
-  return { driver, endpoints, ca, cert, key };
+  if ((user === undefined) !== (passwordFile === undefined))
+    throw new UsageError(
+      "--etcd-user and --etcd-password-file go together",
+      "write the password into a file that only you can read",
+    );
+  const quotaMb = etcdQuota === undefined ? undefined : parseSizeMb(etcdQuota, "--etcd-quota");
+  return { driver, endpoints, ca, cert, key, user, passwordFile, quotaMb };
 }

@@ -40,6 +40,10 @@ describe("flags of up", () => {
     ["standbys of the embedded store", { bbs: "2" }],
     ["etcd without an address", { store: "etcd" }],
     ["an address that is no URL", { store: "etcd", etcd: "127.0.0.1:2379" }],
+    ["a user without a password", { etcd: "http://127.0.0.1:2379", etcdUser: "muster" }],
+    ["a password without a user", { etcd: "http://127.0.0.1:2379", etcdPasswordFile: "pw" }],
+    ["a quota for lmdb", { etcdQuota: "4G" }],
+    ["a quota that is no size", { etcd: "http://127.0.0.1:2379", etcdQuota: "lots" }],
     ["an address for lmdb", { store: "lmdb", etcd: "http://127.0.0.1:2379" }],
     ["an unknown runtime", { runtime: "docker" }],
     ["no cells", { cells: "0" }],
@@ -102,6 +106,18 @@ describe("services", () => {
       expect(plan.config.bbs_addresses).toEqual(["127.0.0.1:8891", "127.0.0.1:8901"]);
     }
     expect(plans.at(-1)?.config.tls).toMatchObject({ cert_file: "cell:cell-2.crt" });
+  });
+
+  it("tell the BBS who it is to etcd, and what etcd allows; never the password itself", () => {
+    const flags = { etcd: "https://127.0.0.1:2379", etcdCa: "/ca", etcdUser: "muster", etcdPasswordFile: "/pw", etcdQuota: "4G" };
+    expect(planServices(inputFor(flags))[0]?.config.store).toEqual({
+      driver: "etcd",
+      endpoints: ["https://127.0.0.1:2379"],
+      ca_file: "/ca",
+      username: "muster",
+      password_file: "/pw",
+      quota_mb: 4_096,
+    });
   });
 
   it("divide the machine among the cells unless told what a cell has", () => {

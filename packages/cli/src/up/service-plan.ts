@@ -76,7 +76,8 @@ function planBbs(input: PlanInput, n: number): ServicePlan {
   };
 }
 
-function storeConfig(store: StoreOptions, bbsData: string): Readonly<Record<string, unknown>> {
+/** The `store` settings of a BBS. */
+export function storeConfig(store: StoreOptions, bbsData: string): Readonly<Record<string, unknown>> {
   if (store.driver === "lmdb") return { driver: "lmdb", path: bbsData };
   const file = (name: string, value: string | undefined) => (value === undefined ? {} : { [name]: path.resolve(value) });
   return {
@@ -85,6 +86,9 @@ function storeConfig(store: StoreOptions, bbsData: string): Readonly<Record<stri
     ...file("ca_file", store.ca),
     ...file("cert_file", store.cert),
     ...file("key_file", store.key),
+    ...(store.user === undefined ? {} : { username: store.user }),
+    ...file("password_file", store.passwordFile),
+    ...(store.quotaMb === undefined ? {} : { quota_mb: store.quotaMb }),
   };
 }
 

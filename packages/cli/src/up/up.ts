@@ -63,7 +63,7 @@ interface Run {
 }
 
 function checkFiles({ registryCaFiles, store }: UpOptions): void {
-  const files = [...registryCaFiles, ...(store.driver === "etcd" ? [store.ca, store.cert, store.key] : [])];
+  const files = [...registryCaFiles, ...(store.driver === "etcd" ? [store.ca, store.cert, store.key, store.passwordFile] : [])];
   const missing = files.find((file) => file !== undefined && !existsSync(file));
   if (missing !== undefined) throw new UsageError(`the file ${missing} does not exist`);
 }

@@ -13,15 +13,11 @@ import type { Context } from "../context.js";
 import { CliError, exitCodes, RefusedError, UsageError } from "../exit.js";
 import { type Home, openHome } from "../up/home.js";
 import { awaitLeftovers } from "../up/leftovers.js";
-import { parseUpOptions, type StoreOptions } from "../up/options.js";
+import { parseStoreOptions, type StoreFlags } from "../up/options.js";
+import { storeConfig } from "../up/service-plan.js";
 
-export interface RestoreFlags {
+export interface RestoreFlags extends StoreFlags {
   readonly force?: boolean;
-  readonly store?: string;
-  readonly etcd?: string;
-  readonly etcdCa?: string;
-  readonly etcdCert?: string;
-  readonly etcdKey?: string;
 }
 
 /** packages/cli/{src,dist}/verbs/ is four folders below the root of the repository. */
@@ -47,15 +43,7 @@ const answerSchema = z.discriminatedUnion("ok", [
 export async function restore(context: Context, name: string, flags: RestoreFlags): Promise<void> {
   const file = path.resolve(name);
   if (!existsSync(file)) throw new UsageError(`the file ${file} does not exist`);
-  const { etcd, etcdCa, etcdCert, etcdKey } = flags;
-  const store = flags.store ?? (etcd === undefined ? undefined : "etcd");
-  const options = parseUpOptions({
-    ...(store === undefined ? {} : { store }),
-    ...(etcd === undefined ? {} : { etcd }),
-    ...(etcdCa === undefined ? {} : { etcdCa }),
-    ...(etcdCert === undefined ? {} : { etcdCert }),
-    ...(etcdKey === undefined ? {} : { etcdKey }),
-  });
+  const store = parseStoreOptions(flags);
   const dir = homeOf(context.flags);
   mkdirSync(dir, { recursive: true });
   await using _lock = await lockFolder(dir, "muster restore");
@@ -65,13 +53,13 @@ export async function restore(context: Context, name: string, flags: RestoreFlag
     file,
     force: flags.force ?? false,
     wait_ms: waitMs,
-    store: storeSettings(options.store, home),
+    store: storeConfig(store, home.bbsData),
     encryption_keys: keysOf(home),
   };
   const answer = await run(orders, context.signal);
   if (!answer.ok) throw new RefusedError(answer.message, answer.hint);
   const { ok: _ok, cluster_time_ms, ...facts } = answer;
-  const shape = { file, store: options.store.driver, ...facts, cluster_time: new Date(cluster_time_ms).toISOString() };
+  const shape = { file, store: store.driver, ...facts, cluster_time: new Date(cluster_time_ms).toISOString() };
   context.out.show(shape, () => {
     context.out.line(`${shape.records} records are restored${shape.replaced > 0 ? `, in place of ${shape.replaced}` : ""}`);
     context.out.table(
@@ -80,18 +68,6 @@ export async function restore(context: Context, name: string, flags: RestoreFlag
     );
     context.out.line("Start the platform with `muster up` as before.");
   });
-}
-
-function storeSettings(store: StoreOptions, home: Home): object {
-  if (store.driver === "lmdb") return { driver: "lmdb", path: home.bbsData };
-  const file = (setting: string, value: string | undefined) => (value === undefined ? {} : { [setting]: path.resolve(value) });
-  return {
-    driver: "etcd",
-    endpoints: store.endpoints,
-    ...file("ca_file", store.ca),
-    ...file("cert_file", store.cert),
-    ...file("key_file", store.key),
-  };
 }
 
 /** Of the home as it is: keys made now could open nothing. */
