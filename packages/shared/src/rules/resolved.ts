@@ -12,9 +12,11 @@ const noRoutes: readonly string[] = [];
 export function resolvedInternalRoutes({ routes }: Pick<DesiredLRP, "routes">): readonly string[] {
   const bytes = routes.get(internalRouterKey);
   if (bytes === undefined) return noRoutes;
-  const known = knownRoutes.get(routes) ?? hostnamesOf(bytes);
-  knownRoutes.set(routes, known);
-  return known;
+  const known = knownRoutes.get(routes);
+  if (known !== undefined) return known;
+  const hostnames = hostnamesOf(bytes);
+  knownRoutes.set(routes, hostnames);
+  return hostnames;
 }
 
 function hostnamesOf(bytes: Uint8Array): readonly string[] {
