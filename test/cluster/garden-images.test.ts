@@ -85,7 +85,7 @@ describe("images", () => {
       message: expect.stringMatching(/no image for linux\/.*s390x/),
     });
     await expect(test.garden.inspectImage("preloaded:cflinuxfs4", undefined, never)).rejects.toMatchObject({
-      code: "image-invalid",
+      code: "image-not-found",
     });
   });
 

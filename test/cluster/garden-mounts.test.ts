@@ -198,26 +198,23 @@ describe("folders the cell lends", () => {
 });
 
 describe("a disk limit", () => {
-  it.each([16, 300])(
-    "of %i MB, less the image, is what the container can write, within half a percent",
-    async (diskMb) => {
-      await withContainer(
-        async (container) => {
-          const before = await container.usage();
-          const { exit } = await runScript(container, "dd if=/dev/zero of=/fill bs=64k 2>/dev/null; stat -c %s /fill", {
-            id: "fill",
-          });
-          expect(exit.exitStatus).toBe(0);
-          const after = await container.usage();
-          expect(after.diskBytes / 1_048_576).toBeGreaterThan(diskMb * 0.995 - 1);
-          expect(after.diskBytes / 1_048_576).toBeLessThan(diskMb * 1.005 + 1);
-          // The image counts from the beginning.
-          expect(before.diskBytes).toBeGreaterThan(500_000);
-        },
-        { diskMb, memoryMb: 256 },
-      );
-    },
-  );
+  it.each([16, 300])("of %i MB, less the image, is what the container can write, within half a percent", async (diskMb) => {
+    await withContainer(
+      async (container) => {
+        const before = await container.usage();
+        const { exit } = await runScript(container, "dd if=/dev/zero of=/fill bs=64k 2>/dev/null; stat -c %s /fill", {
+          id: "fill",
+        });
+        expect(exit.exitStatus).toBe(0);
+        const after = await container.usage();
+        expect(after.diskBytes / 1_048_576).toBeGreaterThan(diskMb * 0.995 - 1);
+        expect(after.diskBytes / 1_048_576).toBeLessThan(diskMb * 1.005 + 1);
+        // The image counts from the beginning.
+        expect(before.diskBytes).toBeGreaterThan(500_000);
+      },
+      { diskMb, memoryMb: 256 },
+    );
+  });
 
   it("bounds files too: one for each 4 KiB", async () => {
     await withContainer(

@@ -2,6 +2,7 @@
 // the length of one call.
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Clock } from "@muster/shared/clock";
 import type { ImageCredentials, ImageMetadata } from "../garden.js";
 import { GardenError } from "../garden.js";
 import { type Exec, ToolError } from "../tools/exec.js";
@@ -16,6 +17,8 @@ export interface RegistryOptions {
   /** `host:port`, without scheme: plain HTTP or an unverified certificate is accepted from these. */
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];
+  /** With it a registry that fails is given time between two tries; without, they follow at once. */
+  readonly clock?: Clock;
 }
 
 export interface ResolvedImage {
@@ -23,13 +26,23 @@ export interface ResolvedImage {
   readonly manifest: Manifest;
 }
 
-/** Diego's builder tries four times without a pause (docker-app.md section 3). */
+/**
+ * Diego's builder tries four times without a pause (docker-app.md section 3); we give the registry 0.25 s, 1 s and 4 s. A registry that says
+ * when to come again (429 with Retry-After) is obeyed by skopeo itself, within the call.
+ */
 const attempts = 4;
-const inspectTimeoutMs = 30_000;
+const firstPauseMs = 250;
+const pauseGrowth = 4;
+/** Two requests that a busy registry puts off by a few seconds each fit in. */
+const inspectTimeoutMs = 60_000;
 /** A pull of some gigabytes over a slow line; past it the instance crashes with a reason and is tried again. */
 const copyTimeoutMs = 15 * 60_000;
 /** Registries bound manifests and configs to 4 MiB. */
 const documentBytes = 4 * 1_048_576;
+
+/** Whether time can mend it: not a certificate that is not trusted, nor a registry that speaks another protocol. */
+const passes = (error: unknown): boolean =>
+  !(error instanceof ToolError) || !/x509:|certificate|server gave HTTP response/i.test(error.stderr);
 
 export class RegistryClient {
   readonly #options: RegistryOptions;
@@ -78,11 +91,26 @@ export class RegistryClient {
       const recompress = manifest.layers.some(isZstd) ? ["--dest-compress-format", "gzip"] : [];
       const sourceFlags = flags.map((flag) => flag.replace(/^--/, "--src-"));
       const source = skopeoReference(reference);
-      await this.#options.exec("skopeo", ["copy", "--quiet", ...sourceFlags, ...recompress, source, `oci:${layoutDir}:image`], {
-        timeoutMs: copyTimeoutMs,
-        signal,
-      });
+      const args = ["copy", "--quiet", ...sourceFlags, ...recompress, source, `oci:${layoutDir}:image`];
+      // Blobs that came whole are kept: another try fetches the rest.
+      await this.#persist(reference, signal, () => this.#options.exec("skopeo", args, { timeoutMs: copyTimeoutMs, signal }));
     });
+  }
+
+  /** Tries again while the registry cannot be reached, a few times. @throws GardenError image-…; the signal's reason once it is aborted. */
+  async #persist<Result>(reference: ImageReference, signal: AbortSignal, call: () => Promise<Result>): Promise<Result> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await call();
+      } catch (error) {
+        signal.throwIfAborted();
+        const seen = imageError(error, displayImage(reference), registryOf(reference));
+        // One that was silent for the whole time is not asked again: four silences would be minutes.
+        const silent = error instanceof ToolError && error.fault === "timeout";
+        if (attempt >= attempts || seen.code !== "image-unreachable" || silent || !passes(error)) throw seen;
+        await this.#options.clock?.sleep(firstPauseMs * pauseGrowth ** (attempt - 1), signal);
+      }
+    }
   }
 
   async #describe(
@@ -107,18 +135,9 @@ export class RegistryClient {
     flags: readonly string[],
     signal: AbortSignal,
   ): Promise<Buffer> {
-    const { exec } = this.#options;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const args = ["inspect", ...what, ...flags, skopeoReference(reference)];
-        return (await exec("skopeo", args, { timeoutMs: inspectTimeoutMs, signal, maxOutputBytes: documentBytes })).stdout;
-      } catch (error) {
-        const seen = imageError(error, displayImage(reference), registryOf(reference));
-        // One that was silent for the whole time is not asked again: four silences would be two minutes.
-        const silent = error instanceof ToolError && error.fault === "timeout";
-        if (attempt >= attempts || seen.code !== "image-unreachable" || silent || signal.aborted) throw seen;
-      }
-    }
+    const args = ["inspect", ...what, ...flags, skopeoReference(reference)];
+    const options = { timeoutMs: inspectTimeoutMs, signal, maxOutputBytes: documentBytes };
+    return (await this.#persist(reference, signal, () => this.#options.exec("skopeo", args, options))).stdout;
   }
 
   /** Runs `work` with skopeo's flags for this registry; every failure comes out as a GardenError, an abort as its reason. */

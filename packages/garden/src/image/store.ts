@@ -17,8 +17,10 @@ import { SingleFlight, Turnstile } from "../tools/flight.js";
 import { lockFile } from "../tools/lock.js";
 import { type CacheEntry, planEviction } from "./eviction.js";
 import { parseManifest } from "./manifest.js";
+import { type PreloadedRoot, PreloadedRoots, stackOf } from "./preloaded.js";
 import { displayImage, type ImageReference, ImageReferenceError, parseRootFS } from "./reference.js";
 import type { RegistryClient, ResolvedImage } from "./registry.js";
+import { checkLayerSizes, type SpaceOptions, withinSpace } from "./space.js";
 
 export interface CachedImage {
   readonly metadata: ImageMetadata;
@@ -36,6 +38,10 @@ export interface ImageStoreOptions {
   /** What the cache may hold; the longest unused images go first. */
   readonly limitBytes: number;
   readonly log: Log;
+  /** What one image may take; default 8,000,000,000 bytes. */
+  readonly maxImageBytes?: number;
+  /** Holds archives of preloaded roots. */
+  readonly preloadedDir?: string | undefined;
   /** The host id that is root inside containers; 65,536 ids from here on are theirs. */
   readonly idBase: number;
 }
@@ -49,6 +55,9 @@ const lockTimeoutMs = 20 * 60_000;
 /** Tidying waits for no pull: the next one tidies again. */
 const tidyTimeoutMs = 2_000;
 const unpackTimeoutMs = 10 * 60_000;
+/** As large as the cache allows, with room for another. */
+const defaultMaxImageBytes = 8_000_000_000;
+const preloadedPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const hexOf = (digest: string): string => digest.slice("sha256:".length);
 
@@ -87,8 +96,14 @@ export class ImageStore {
   readonly #asking = new Turnstile(parallelQuestions);
   readonly #turnstile = new Turnstile(parallelPulls);
 
+  readonly preloaded: PreloadedRoots;
+  readonly #space: SpaceOptions;
+
   constructor(options: ImageStoreOptions) {
     this.#options = options;
+    this.preloaded = new PreloadedRoots(options.preloadedDir);
+    const { clock, exec, maxImageBytes = defaultMaxImageBytes } = options;
+    this.#space = { clock, exec, maxImageBytes };
   }
 
   /** Makes the folders, and removes what pulls that were cut off have left. */
@@ -101,8 +116,8 @@ export class ImageStore {
   }
 
   /** Removes what pulls that were cut off have left, and images beyond the cache's limit. Does nothing while another process pulls. */
-  async tidy(): Promise<void> {
-    const { clock, dir, limitBytes, log } = this.#options;
+  async tidy(limitBytes: number = this.#options.limitBytes): Promise<void> {
+    const { clock, dir, log } = this.#options;
     const lock = await lockFile(clock, join(dir, "locks", "tidy"), tidyTimeoutMs).catch(() => undefined);
     if (lock === undefined) return;
     await using _held = lock;
@@ -118,6 +133,8 @@ export class ImageStore {
 
   /** What an image says of itself; asks the registry unless a cached digest is named. @throws GardenError image-… */
   async inspect(rootFs: RootFSUrl, credentials: ImageCredentials | undefined, signal: AbortSignal): Promise<ImageMetadata> {
+    const stack = stackOf(rootFs);
+    if (stack !== undefined) return preloadedMetadata(await this.preloaded.find(stack, signal));
     const reference = readRootFS(rootFs);
     const cached = await this.#cached(reference);
     if (cached !== undefined) return cached.metadata;
@@ -129,6 +146,8 @@ export class ImageStore {
    * @throws GardenError image-…, no-space, tool-failed
    */
   async ensure(rootFs: RootFSUrl, credentials: ImageCredentials | undefined, signal: AbortSignal): Promise<CachedImage> {
+    const stack = stackOf(rootFs);
+    if (stack !== undefined) return this.#ensurePreloaded(await this.preloaded.find(stack, signal), signal);
     const reference = readRootFS(rootFs);
     const cached = await this.#cached(reference);
     if (cached !== undefined) return this.#used(cached);
@@ -138,11 +157,48 @@ export class ImageStore {
     const pinned: ImageReference = { ...reference, tag: undefined, digest };
     const here = await this.#cached(pinned);
     if (here !== undefined) return this.#used(here);
-    const pulled = await this.#pulls.join(digest, signal, (shared) =>
-      this.#turnstile.run(shared, () => this.#pull(pinned, resolved, credentials, shared)),
+    checkLayerSizes(resolved.manifest.layers, this.#space.maxImageBytes, displayImage(reference));
+    return this.#make(resolved.metadata, displayImage(pinned), signal, async (layout, shared) => {
+      await this.#options.registry.copy(pinned, resolved.manifest, layout, credentials, shared);
+      return blobsOf(layout);
+    });
+  }
+
+  async #ensurePreloaded(root: PreloadedRoot, signal: AbortSignal): Promise<CachedImage> {
+    const metadata = preloadedMetadata(root);
+    const cached = await this.#cachedDigest(metadata.digest);
+    if (cached !== undefined) return this.#used(cached);
+    const { exec } = this.#options;
+    return this.#make(metadata, `the preloaded root ${root.stack}`, signal, async (layout, shared) => {
+      const image = `${layout}-local:image`;
+      const archive = root.isCompressed ? `${layout}.tar` : root.file;
+      const bounds = { timeoutMs: unpackTimeoutMs, signal: shared };
+      if (root.isCompressed) await exec("sh", ["-c", 'gzip -dc "$1" > "$2"', "sh", root.file, archive], bounds);
+      await exec("umoci", ["init", "--layout", `${layout}-local`], bounds);
+      await exec("umoci", ["new", "--image", image], bounds);
+      await exec("umoci", ["raw", "add-layer", "--image", image, archive], bounds);
+      await rm(layout, { recursive: true });
+      await rename(`${layout}-local`, layout);
+      return [];
+    });
+  }
+
+  /** Fetches and unpacks an image once for all who want it, and once more with an emptied cache when the disk was full. */
+  async #make(metadata: ImageMetadata, name: string, signal: AbortSignal, fetch: Fetch): Promise<CachedImage> {
+    const made = await this.#pulls.join(metadata.digest, signal, (shared) =>
+      this.#turnstile.run(shared, async () => {
+        try {
+          return await this.#pull(metadata, name, shared, fetch);
+        } catch (error) {
+          if (!(error instanceof GardenError) || error.code !== "no-space") throw error;
+          // Images nobody uses must not keep one out that somebody waits for.
+          await this.tidy(0);
+          return this.#pull(metadata, name, shared, fetch);
+        }
+      }),
     );
     this.tidy().catch((error: unknown) => this.#options.log.warn({ err: error }, "the image cache could not be tidied"));
-    return pulled;
+    return made;
   }
 
   /** Those who ask the same at the same time, with the same credentials, share one answer. */
@@ -165,7 +221,10 @@ export class ImageStore {
 
   async #cached(reference: ImageReference): Promise<CachedImage | undefined> {
     if (reference.digest === undefined) return undefined;
-    const digest = (await this.#alias(reference.digest)) ?? reference.digest;
+    return this.#cachedDigest((await this.#alias(reference.digest)) ?? reference.digest);
+  }
+
+  async #cachedDigest(digest: string): Promise<CachedImage | undefined> {
     const rootDir = this.#rootDir(digest);
     const [record, root] = await Promise.all([readJson(this.#recordFile(hexOf(digest))), stat(rootDir).catch(() => undefined)]);
     // The record is written after the root is in its place and on the disk: present means whole.
@@ -178,19 +237,14 @@ export class ImageStore {
     return join(this.#options.dir, "roots", `${hexOf(digest)}-${this.#options.idBase}`);
   }
 
-  async #pull(
-    reference: ImageReference,
-    image: ResolvedImage,
-    credentials: ImageCredentials | undefined,
-    signal: AbortSignal,
-  ): Promise<CachedImage> {
-    const { clock, dir, registry } = this.#options;
-    const { digest } = image.metadata;
+  async #pull(metadata: ImageMetadata, name: string, signal: AbortSignal, fetch: Fetch): Promise<CachedImage> {
+    const { clock, dir } = this.#options;
+    const { digest } = metadata;
     await using _notTidied = await lockFile(clock, join(dir, "locks", "tidy"), lockTimeoutMs, signal, "shared");
     await using _alone = await lockFile(clock, join(dir, "locks", hexOf(digest)), lockTimeoutMs, signal);
     const rootDir = this.#rootDir(digest);
     // Another cell may have pulled it while this one waited for the lock.
-    const cached = await this.#cached(reference);
+    const cached = await this.#cachedDigest(digest);
     if (cached !== undefined) return cached;
     const work = join(dir, "tmp", `${process.pid}-${hexOf(digest)}`);
     try {
@@ -199,27 +253,29 @@ export class ImageStore {
       const layout = join(work, "layout");
       await mkdir(layout, { recursive: true, mode: 0o700 });
       await symlink(join(dir, "blobs"), join(layout, "blobs"));
-      await registry.copy(reference, image.manifest, layout, credentials, signal);
-      const blobs = await blobsOf(layout);
-      await this.#unpack(layout, join(work, "root"), reference, signal).catch(async (error: unknown) => {
-        // Perhaps they were torn on this disk: the next pull fetches them again.
-        for (const blob of blobs) await rm(this.#blobFile(blob), { force: true });
-        throw error;
+      const blobs = await withinSpace(this.#space, work, name, signal, async (either) => {
+        const fetched = await fetch(layout, either);
+        await this.#unpack(layout, join(work, "root"), name, either).catch(async (error: unknown) => {
+          // Perhaps they were torn on this disk: the next pull fetches them again.
+          for (const blob of fetched) await rm(this.#blobFile(blob), { force: true });
+          throw error;
+        });
+        return fetched;
       });
       const rootBytes = await this.#rootSize(work, signal);
       const bytes = rootBytes + (await this.#blobSize(blobs));
       await rename(join(work, "root"), rootDir);
       // What a power cut could tear must be whole before the record vouches for it.
       await this.#options.exec("sync", ["--file-system", rootDir], { timeoutMs: unpackTimeoutMs, signal });
-      const record: ImageRecord = { metadata: image.metadata, bytes, rootBytes, blobs };
+      const record: ImageRecord = { metadata, bytes, rootBytes, blobs };
       await writeWhole(this.#recordFile(hexOf(digest)), JSON.stringify(record));
-      return { metadata: image.metadata, rootDir, rootBytes };
+      return { metadata, rootDir, rootBytes };
     } finally {
       await rm(work, { recursive: true, force: true });
     }
   }
 
-  async #unpack(layout: string, root: string, reference: ImageReference, signal: AbortSignal): Promise<void> {
+  async #unpack(layout: string, root: string, name: string, signal: AbortSignal): Promise<void> {
     const map = `0:${this.#options.idBase}:65536`;
     try {
       const args = ["raw", "unpack", "--image", `${layout}:image`, "--uid-map", map, "--gid-map", map, root];
@@ -228,8 +284,8 @@ export class ImageStore {
       signal.throwIfAborted();
       const words = lastWords(error);
       const full = error instanceof ToolError && /no space left/i.test(`${error.stderr}${error.stdout}`);
-      if (full) throw new GardenError("no-space", `the cell has no disk space left for ${displayImage(reference)}`, error);
-      throw new GardenError("image-invalid", `the layers of ${displayImage(reference)} cannot be unpacked (${words})`, error);
+      if (full) throw new GardenError("no-space", `the cell has no disk space left for ${name}`, error);
+      throw new GardenError("image-invalid", `the layers of ${name} cannot be unpacked (${words})`, error);
     }
   }
 
@@ -301,6 +357,19 @@ export class ImageStore {
     await writeWhole(this.#aliasFile(from), JSON.stringify({ from, to }));
   }
 }
+
+/** Puts an image into an OCI layout folder under the tag `image`. @returns the digests of those blobs of it that stay in the cache. */
+type Fetch = (layout: string, signal: AbortSignal) => Promise<readonly string[]>;
+
+const preloadedMetadata = ({ digest }: PreloadedRoot): ImageMetadata => ({
+  digest,
+  entrypoint: [],
+  cmd: [],
+  workingDir: "",
+  user: "",
+  env: [preloadedPath],
+  exposedTcpPorts: [],
+});
 
 /** The digests of all blobs of a layout's one image: its manifest, config and layers as skopeo wrote them. */
 async function blobsOf(layout: string): Promise<string[]> {

@@ -83,6 +83,10 @@ export interface RuncGardenOptions {
   readonly volumeDrivers?: Readonly<Record<string, VolumeDriver>>;
   /** What the cache may hold on the disk; default 10,000,000,000 bytes, as Diego's. Images in use may exceed it. */
   readonly imageCacheBytes?: number;
+  /** What one image may take, its layers as well as its root; default 8,000,000,000 bytes. */
+  readonly maxImageBytes?: number;
+  /** Holds `<stack>.tar`, `<stack>.tar.gz` or `<stack>.tgz` for each stack that `preloaded:<stack>` may name. */
+  readonly preloadedDir?: string;
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly log: Log;
@@ -91,6 +95,8 @@ export interface RuncGardenOptions {
 export interface RuncGarden extends Garden {
   /** Names of the volume drivers it has; sorted. */
   volumeDrivers(): readonly string[];
+  /** Stacks there are a preloaded root for; sorted. */
+  preloadedStacks(): Promise<readonly string[]>;
   /** Destroys every container and takes away bridge, rules, folders and cgroups of the cell; images stay. For the end of `up`. */
   removeEverything(): Promise<void>;
 }
@@ -164,6 +170,10 @@ class RealGarden implements RuncGarden {
 
   capacity(): GardenCapacity {
     return this.#options.capacity;
+  }
+
+  preloadedStacks(): Promise<readonly string[]> {
+    return this.#assembled().images.preloaded.stacks();
   }
 
   volumeDrivers(): readonly string[] {
@@ -258,17 +268,21 @@ class RealGarden implements RuncGarden {
       registryCaFiles,
       imageCacheDir,
       imageCacheBytes,
+      maxImageBytes,
+      preloadedDir,
       log,
     } = this.#options;
     const exec = this.#exec;
     const scratchDir = join(this.#cell.runDir, "scratch");
-    const registry = new RegistryClient({ exec, scratchDir, insecureRegistries, registryCaFiles });
+    const registry = new RegistryClient({ clock, exec, scratchDir, insecureRegistries, registryCaFiles });
     const images = new ImageStore({
       clock,
       exec,
       registry,
       dir: resolve(imageCacheDir),
       limitBytes: imageCacheBytes ?? defaultCacheBytes,
+      ...(maxImageBytes === undefined ? {} : { maxImageBytes }),
+      preloadedDir,
       log,
       idBase: this.#idBase,
     });
