@@ -2,6 +2,7 @@
 // gRPC, on one store. Entries keep to names of their own, so they run side by side on one BBS.
 import { afterAll, beforeAll, describe, it } from "vitest";
 import type { StoreHome } from "../../support/bbs.js";
+import { cellsAreListed } from "./cells.js";
 import { type Entry, entryName, play } from "./entry.js";
 import { claims, claimsAndStartsWhileEvacuating, starts } from "./tables/claim-start.js";
 import { crashes, failures, removals, retirements } from "./tables/crash-remove.js";
@@ -9,6 +10,7 @@ import * as desired from "./tables/desired.js";
 import * as details from "./tables/details.js";
 import * as evacuation from "./tables/evacuation.js";
 import * as reads from "./tables/reads.js";
+import { taskRequests } from "./tables/task-validation.js";
 import * as tasks from "./tables/tasks.js";
 import { times } from "./tables/times.js";
 import * as validation from "./tables/validation.js";
@@ -32,6 +34,7 @@ const tables: Readonly<Record<string, readonly Entry[]>> = {
   "what is written": details.fields,
   "a long reason": details.reasons,
   "a trace id": details.traceIds,
+  "a secret": details.secretsInEvents,
   "a domain": details.domainCalls,
   "a list of rows": reads.actualLRPs,
   "a group": reads.actualLRPGroups,
@@ -39,6 +42,7 @@ const tables: Readonly<Record<string, readonly Entry[]>> = {
   "a list of tasks": reads.taskLists,
   "an older version of a call": reads.olderVersions,
   "a faulty request": validation.requests,
+  "a faulty task": taskRequests,
   "a faulty DesiredLRP": validation.desiredLRPs,
 };
 
@@ -58,6 +62,7 @@ export function describeConformance(name: string, openHome: () => Promise<StoreH
     describe.concurrent.each(transports)("over %s", (transport) => {
       for (const [title, entries] of Object.entries(tables)) describe(title, () => playAll(transport, entries));
     });
+    it.each(transports)("cells are listed while they live, over %s", (transport) => cellsAreListed(world, transport));
     // One after the other: the clock leaps.
     describe.each(transports)("in time, over %s", (transport) => playAll(transport, times));
   });

@@ -257,3 +257,39 @@ export const domainCalls: readonly Entry[] = [
     after: async (stage) => expect(await domains(stage)).toEqual([]),
   },
 ];
+
+const secretRun = { path: "/bin/server", user: "vcap" };
+const secrets = {
+  environment_variables: [{ name: "TOKEN", value: "s3cret" }],
+  action: { run_action: { ...secretRun, env: [{ name: "TOKEN", value: "s3cret" }] } },
+  image_username: "user",
+  image_password: "s3cret",
+  volume_mounts: [{ driver: "nfs", container_dir: "/d", mode: "r", shared: { volume_id: "v", mount_config: "s3cret" } }],
+  volume_mounted_files: [{ path: "/f", content: "s3cret" }],
+};
+
+/** Unlike Diego's: what a stream tells to everybody holds no secret; who asks for the one LRP gets it whole. */
+export const secretsInEvents: readonly Entry[] = [
+  {
+    given: is.nothing,
+    call: {
+      name: "desire with secrets",
+      make: (stage) => stage.call("controller", "DesireDesiredLRP", { desired_lrp: stage.desired(secrets) }),
+    },
+    reply: "ok",
+    desired: ["desired created"],
+    after: async (stage) => {
+      const [event] = eventsOf(stage);
+      const told = event?.message.desired_lrp;
+      expect(JSON.stringify(told)).not.toContain("s3cret");
+      expect(told).toMatchObject({
+        process_guid: stage.guid,
+        environment_variables: [{ name: "TOKEN" }],
+        action: { run_action: { ...secretRun, env: [{ name: "TOKEN" }] } },
+        volume_mounts: [{ driver: "nfs", shared: { volume_id: "v" } }],
+        volume_mounted_files: [{ path: "/f" }],
+      });
+      expect(await stage.desiredLRP()).toMatchObject(secrets);
+    },
+  },
+];
