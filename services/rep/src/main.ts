@@ -10,6 +10,9 @@ import { runService, type ServiceContext } from "@muster/shared/lifecycle";
 import { createLog, type Log } from "@muster/shared/log";
 import { createRegistry, startMetricsServer } from "@muster/shared/metrics";
 import { readTls } from "@muster/shared/tls";
+import { DownloadCache } from "./assets/cache.js";
+import { CellTransfers } from "./assets/transfers.js";
+import { unpackArchive } from "./assets/unpack.js";
 import { type RepConfig, repConfigSchema } from "./config.js";
 import { type DataFolder, openDataFolder } from "./data/folder.js";
 import { openGarden } from "./garden.js";
@@ -65,6 +68,7 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
     rememberEvacuating: (evacuating) => folder.setEvacuating(evacuating),
     settings: settingsOf(config),
     probeHttp,
+    transfers: transfersOf(config, log),
     observer: metrics.observer,
   });
   metrics.attach(rep);
@@ -81,6 +85,13 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
   }
 }
 
+function transfersOf(config: RepConfig, log: Log): CellTransfers {
+  const maxBytes = config.download_cache_bytes;
+  const unpack = (archive: string, folder: string, signal: AbortSignal) => unpackArchive(archive, folder, maxBytes, signal);
+  const folder = join(dataPath(config), "cache");
+  return new CellTransfers(systemClock, new DownloadCache({ folder, maxBytes, clock: systemClock, log, unpack }));
+}
+
 function healthOf(rep: Rep) {
   if (!rep.connected) return { ok: false, state: "disconnected", detail: rep.trouble ?? "no session with the bbs yet" };
   const reason = rep.condition.unhealthyReason;
@@ -93,7 +104,7 @@ async function removeEverything(config: RepConfig, { signal, log }: ServiceConte
   const opened = openGarden(config, { clock: systemClock, entropy: systemEntropy, log });
   await opened.garden.start(signal);
   await opened.removeEverything();
-  await rm(join(folder.path, "containers"), { recursive: true, force: true });
+  for (const part of ["containers", "cache"]) await rm(join(folder.path, part), { recursive: true, force: true });
   folder.release();
   log.info({ cell_id: config.cell_id }, "everything of the cell was removed");
 }

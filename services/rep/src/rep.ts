@@ -19,6 +19,7 @@ import { BbsError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
 import { Mirror } from "@muster/shared/mirror";
 import { asDomainName, asInstanceGuid, asProcessGuid, asTaskGuid } from "@muster/shared/model";
+import { noTransfers, type Transfers } from "./assets/transfers.js";
 import type { ContainerStore } from "./data/store.js";
 import { Evacuation } from "./evacuation.js";
 import { Executor } from "./executor/executor.js";
@@ -100,6 +101,8 @@ export interface RepOptions {
   readonly rememberEvacuating?: (evacuating: boolean) => void;
   readonly settings: RepSettings;
   readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
+  /** Downloads and uploads; without it such actions fail. */
+  readonly transfers?: Transfers;
   readonly observer?: RepObserver;
 }
 
@@ -152,6 +155,7 @@ export class Rep {
       registry: this.registry,
       logs: this.logs,
       probeHttp: options.probeHttp,
+      transfers: options.transfers ?? noTransfers,
       count: (what) => (what === "completed" ? observer?.completed() : observer?.exitedOnTimeout()),
       onCreateFailed: (error: GardenError) => this.#gardenWatch.createFailed(error),
     });

@@ -6,21 +6,26 @@ import {
   GardenError,
   type GardenErrorCode,
   type GardenProcess,
+  type LentFolder,
   type OutputSink,
 } from "@muster/garden";
-import type { RunAction } from "@muster/proto/models/actions";
+import type { DownloadAction, RunAction, UploadAction } from "@muster/proto/models/actions";
 import type { Clock } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
 import type { InstanceGuid } from "@muster/shared/model";
+import type { Transfers } from "../assets/transfers.js";
 import { RecordWriter } from "../data/record-writer.js";
 import type { ContainerStore } from "../data/store.js";
 import type { LogHub, LogStreamName } from "../logs/hub.js";
 import {
+  byteText,
   type Check,
   type ContainerRecord,
   completed,
+  type Dependency,
   decodeSkeleton,
   type Ending,
+  errorLine,
   exceededText,
   inspectionResult,
   LogLimiter,
@@ -48,6 +53,7 @@ export interface ExecutorOptions {
   readonly gracefulShutdownMs: number;
   readonly adoptionTimeoutMs: number;
   readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
+  readonly transfers: Transfers;
   /** Told of things that are counted. */
   readonly count: (what: "completed" | "exited-on-timeout") => void;
   /** A create failed for a reason that is the cell's own (no space, a broken tool). */
@@ -124,6 +130,7 @@ export class Executor {
       else void this.#save(record.instanceGuid);
       return;
     }
+    this.#options.transfers.hold(record.instanceGuid, record.cacheKeys);
     const state = record.state === "running" ? "running" : "created";
     registry.add({ ...record, state, netInfo: netInfoOf(container) });
     this.#track(record.instanceGuid, (running) => this.#follow(record.instanceGuid, container, running, undefined));
@@ -208,9 +215,11 @@ export class Executor {
     this.#say(record, texts.creating(cellId, guid));
     // Written before the container exists: a container without a record is one that nobody can adopt.
     await this.#save(guid);
+    const folders = await this.#prepare(record, request, running);
+    if (folders === undefined) return;
     let container: Container;
     try {
-      container = await garden.create(containerSpec(record, request), running.abort.signal);
+      container = await garden.create(containerSpec(record, request, folders), running.abort.signal);
     } catch (error) {
       this.#createFailed(guid, error, running);
       return;
@@ -219,6 +228,46 @@ export class Executor {
     if (!registry.updateIf(guid, ["initializing"], (now) => ({ ...now, state: "created", netInfo }))) return;
     this.#say(record, texts.created(cellId, guid));
     await this.#follow(guid, container, running, request);
+  }
+
+  /** Fetches what is mounted into the container, all at once. `undefined`: it cannot be, and the container is completed. */
+  async #prepare(record: ContainerRecord, { dependencies }: RunRequest, running: Running): Promise<LentFolder[] | undefined> {
+    const { registry, transfers, log } = this.#options;
+    const { instanceGuid } = record;
+    if (dependencies.length === 0) return [];
+    const say = (dependency: Dependency, text: string, stream: LogStreamName = "stdout"): void => {
+      if (dependency.name !== "" || stream === "stderr") this.#sayAs(record, dependency.logSource, text, stream);
+    };
+    const prepared = dependencies.map(async (dependency): Promise<LentFolder> => {
+      const { name } = dependency;
+      say(dependency, `Downloading ${name}...`);
+      try {
+        const { folder, bytes } = await transfers.prepare(dependency, instanceGuid, running.abort.signal);
+        say(dependency, `Downloaded ${name}${bytes === undefined ? "" : ` (${byteText(bytes)})`}`);
+        return { folder, containerDir: dependency.to };
+      } catch (err) {
+        if (!running.abort.signal.aborted) {
+          say(dependency, errorLine(messageOf(err)), "stderr");
+          log.warn({ err, instance_guid: instanceGuid, step: name }, "a cached dependency could not be fetched");
+        }
+        throw err;
+      }
+    });
+    const results = await Promise.allSettled(prepared);
+    const folders = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+    if (running.abort.signal.aborted) {
+      this.#complete(instanceGuid, "removed", texts.stoppedBeforeRunning, { outcome: "rejected", result: "" });
+      return undefined;
+    }
+    if (folders.length < dependencies.length) {
+      this.#complete(instanceGuid, "crashed", texts.cachedFailed, { outcome: "rejected", result: "" });
+      return undefined;
+    }
+    const cacheKeys = dependencies.map(({ cacheKey }) => cacheKey);
+    registry.updateIf(instanceGuid, ["initializing"], (now) => ({ ...now, cacheKeys }));
+    // A restarted rep must know what the container uses before it is there.
+    await this.#save(instanceGuid);
+    return folders;
   }
 
   #createFailed(guid: InstanceGuid, error: unknown, running: Running): void {
@@ -353,7 +402,7 @@ export class Executor {
   }
 
   #hostOf(record: ContainerRecord, container: Container, request: RunRequest | undefined): StepHost {
-    const { clock, gracefulShutdownMs, count } = this.#options;
+    const { clock, gracefulShutdownMs, count, transfers, registry } = this.#options;
     const netInfo = netInfoOf(container);
     return {
       clock,
@@ -365,6 +414,17 @@ export class Executor {
         const found = await container.attach(id, output);
         if (found === undefined) throw new GardenError("process-failed", "the cell was restarted before the process was started");
         return found;
+      },
+      download: (action: DownloadAction, signal: AbortSignal) => transfers.download(container, action, signal),
+      upload: (action: UploadAction, signal: AbortSignal) => transfers.upload(container, action, signal),
+      before: (id: string) => (request !== undefined ? undefined : record.stepsDone.includes(id) ? "done" : "unknown"),
+      markDone: (id: string) => {
+        const { instanceGuid } = record;
+        const noted = registry.updateIf(instanceGuid, ["created", "running"], (now) => ({
+          ...now,
+          stepsDone: [...now.stepsDone, id],
+        }));
+        if (noted) void this.#save(instanceGuid);
       },
     };
   }
@@ -402,7 +462,7 @@ export class Executor {
   }
 
   async #destroy(guid: InstanceGuid): Promise<void> {
-    const { registry, garden, clock, log, cellId, logs } = this.#options;
+    const { registry, garden, clock, log, cellId, logs, transfers } = this.#options;
     await this.#running.get(guid)?.ended;
     const record = registry.get(guid);
     if (record === undefined) return;
@@ -421,6 +481,7 @@ export class Executor {
     }
     if (existed) this.#say(record, texts.destroyed(cellId, guid));
     logs.gone(guid);
+    transfers.release(guid);
     registry.remove(guid);
     await this.#records.drop(guid);
   }
@@ -440,6 +501,11 @@ export class Executor {
   #say(record: ContainerRecord, text: string, stream: LogStreamName = "stdout"): void {
     const source = this.#options.registry.get(record.instanceGuid)?.startInfo?.logSource ?? "CELL";
     this.#options.logs.say(record.key, record.instanceGuid, source, text, stream);
+  }
+
+  #sayAs(record: ContainerRecord, source: string, text: string, stream: LogStreamName): void {
+    if (source === "") this.#say(record, text, stream);
+    else this.#options.logs.say(record.key, record.instanceGuid, source, text, stream);
   }
 
   #sayHealth(record: ContainerRecord, text: string): void {

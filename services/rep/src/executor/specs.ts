@@ -1,5 +1,5 @@
 // What the garden is asked for, and what it answers, in the words of rows.
-import type { Container, ContainerSpec, ProcessSpec } from "@muster/garden";
+import type { Container, ContainerSpec, LentFolder, ProcessSpec } from "@muster/garden";
 import type { RunAction } from "@muster/proto/models/actions";
 import type { ActualLRPNetInfo } from "@muster/shared/model";
 import { type ContainerRecord, processEnvironment, type RunRequest } from "../plan/index.js";
@@ -19,7 +19,7 @@ export function netInfoOf(container: Container): ActualLRPNetInfo {
   };
 }
 
-export function containerSpec(record: ContainerRecord, request: RunRequest): ContainerSpec {
+export function containerSpec(record: ContainerRecord, request: RunRequest, folders: readonly LentFolder[]): ContainerSpec {
   return {
     handle: record.instanceGuid,
     rootFs: request.rootFs,
@@ -35,6 +35,10 @@ export function containerSpec(record: ContainerRecord, request: RunRequest): Con
         ? { owner: gardenOwner, process_guid: record.key.processGuid, index: String(record.key.index) }
         : { owner: gardenOwner, task_guid: record.task.guid },
     hostname: record.instanceGuid,
+    egress: request.egress,
+    volumes: request.volumes,
+    files: request.files,
+    folders,
     ...(request.severalProcesses ? { lasting: true } : {}),
   };
 }

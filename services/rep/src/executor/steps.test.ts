@@ -26,6 +26,12 @@ function world(stubborn: readonly string[] = []) {
   const lines: string[] = [];
   let exceeded = 0;
   const fail = new Map<string, Error>();
+  let transfer: (signal: AbortSignal) => Promise<number | undefined> = async () => undefined;
+  const transfers = (next: typeof transfer): void => {
+    transfer = next;
+  };
+  const before = new Map<string, "done" | "unknown">();
+  const done: string[] = [];
   const host = {
     clock,
     gracefulMs: 10_000,
@@ -58,6 +64,10 @@ function world(stubborn: readonly string[] = []) {
     exceededGraceful: () => {
       exceeded += 1;
     },
+    download: async (_action: unknown, signal: AbortSignal) => transfer(signal),
+    upload: async (_action: unknown, signal: AbortSignal) => (await transfer(signal)) ?? 0,
+    before: (id: string) => before.get(id),
+    markDone: (id: string) => void done.push(id),
   };
   const start = (tree: Action) => {
     const step = startStep(tree, { host, id: "app", source: "CELL" });
@@ -75,7 +85,7 @@ function world(stubborn: readonly string[] = []) {
     if (found === undefined) throw new Error(`${path} was not started`);
     return found;
   };
-  return { clock, start, process, started, lines, fail, exceeded: () => exceeded };
+  return { clock, start, process, started, lines, fail, transfers, before, done, exceeded: () => exceeded };
 }
 
 describe("a run step", () => {
@@ -287,5 +297,83 @@ describe("wrappers", () => {
     const { seen } = start(none);
     await clock.advance(0);
     expect(seen).toEqual({ ready: false, result: { ok: false, text: "container cannot have empty action" } });
+  });
+});
+
+describe("a transfer", () => {
+  const download = (artifact: string): Action => ({
+    ...none,
+    downloadAction: {
+      artifact,
+      from: "http://a/b",
+      to: "/c",
+      cacheKey: "",
+      logSource: "STG",
+      user: "root",
+      checksumAlgorithm: "",
+      checksumValue: "",
+    },
+  });
+  const upload: Action = {
+    ...none,
+    uploadAction: { artifact: "droplet", from: "/a", to: "http://a/b", logSource: "", user: "root" },
+  };
+
+  it("says what it fetched and how much of it, the cache's own without a size", async () => {
+    const { clock, start, transfers, lines, done } = world();
+    transfers(async () => 12 * 1_048_576 + 524_288);
+    const first = start(download("app"));
+    await clock.advance(0);
+    transfers(async () => undefined);
+    start(download("app"));
+    start(download(""));
+    transfers(async () => 900);
+    start(upload);
+    await clock.advance(0);
+    expect(first.seen).toEqual({ ready: true, result: { ok: true } });
+    expect(lines.slice(0, 2)).toEqual(["STG stdout Downloading app...", "STG stdout Downloaded app (12.5M)"]);
+    expect(lines.slice(2).toSorted()).toEqual([
+      "CELL stdout Uploaded droplet (900B)",
+      "CELL stdout Uploading droplet...",
+      "STG stdout Downloaded app",
+      "STG stdout Downloading app...",
+    ]);
+    expect(done).toHaveLength(4);
+  });
+
+  it("that fails says so, cut to what the app may see", async () => {
+    const { clock, start, transfers, lines } = world();
+    const text = `Copying into the container failed: ${"x".repeat(2_000)}`;
+    transfers(() => Promise.reject(new Error(text)));
+    const { seen } = start(serial(download(""), run("/app")));
+    await clock.advance(0);
+    expect(seen.result).toEqual({ ok: false, text });
+    expect(lines).toHaveLength(1);
+    expect(Buffer.byteLength(lines[0] ?? "")).toBe("STG stderr ".length + 1_024);
+    expect(lines[0]).toMatch(/x \(error truncated\)$/);
+  });
+
+  it("ends at once when it is told to stop, without a word", async () => {
+    const { clock, start, transfers, lines } = world();
+    transfers((signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))));
+    const { step, seen } = start(upload);
+    await clock.advance(0);
+    step.stop();
+    await clock.advance(0);
+    expect(seen.result).toEqual({ ok: false, text: "cancelled", quiet: true });
+    expect(lines).toEqual(["CELL stdout Uploading droplet..."]);
+  });
+
+  it("is not carried out again by the next rep", async () => {
+    const { clock, start, transfers, before, started } = world();
+    transfers(() => Promise.reject(new Error("asked again")));
+    before.set("app.0", "done");
+    before.set("app", "unknown");
+    const tree = start(serial(download("app"), run("/app")));
+    const alone = start(download("app"));
+    await clock.advance(0);
+    expect(started).toEqual(["app.1 /app"]);
+    expect(tree.seen.result).toBeUndefined();
+    expect(alone.seen.result).toEqual({ ok: false, text: "the cell was restarted before the step had ended" });
   });
 });

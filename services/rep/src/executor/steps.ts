@@ -1,10 +1,10 @@
 // The step tree: what an action becomes when it is carried out (cell.md section 6).
 
 import type { GardenProcess, OutputSink } from "@muster/garden";
-import type { Action, RunAction } from "@muster/proto/models/actions";
+import type { Action, DownloadAction, RunAction, UploadAction } from "@muster/proto/models/actions";
 import type { Clock } from "@muster/shared/clock";
 import type { LogStreamName } from "../logs/hub.js";
-import { durationText, exitText, LineSplitter, unsupportedAction } from "../plan/index.js";
+import { byteText, durationText, errorLine, exitText, LineSplitter, unsupportedAction } from "../plan/index.js";
 
 /** How a step ended; a success may say how. `quiet` results add no text to a joined message (a step that was told to stop). */
 export type StepResult =
@@ -29,6 +29,14 @@ export interface StepHost {
   log(source: string, stream: LogStreamName, line: Uint8Array, writtenAtMs?: number): void;
   /** A process had to be killed. */
   exceededGraceful(): void;
+  /** Fetches and unpacks; resolves with the size, or `undefined` from the cache. Rejects with words for the app, or once aborted. */
+  download(action: DownloadAction, signal: AbortSignal): Promise<number | undefined>;
+  /** Sends one file; resolves with its size. Rejects as `download` does. */
+  upload(action: UploadAction, signal: AbortSignal): Promise<number>;
+  /** What became of a step without a process before the rep was restarted; `undefined` when this rep is the first. */
+  before(stepId: string): "done" | "unknown" | undefined;
+  /** Such a step has ended well. */
+  markDone(stepId: string): void;
 }
 
 interface Place {
@@ -225,6 +233,17 @@ function timeoutStep(action: Action, timeoutMs: number, place: Place, source: st
 export function startStep(action: Action, place: Place): StepHandle {
   const { runAction, serialAction, parallelAction, codependentAction, timeoutAction, tryAction, emitProgressAction } = action;
   if (runAction !== undefined) return runStep(runAction, place);
+  const { downloadAction, uploadAction } = action;
+  if (downloadAction !== undefined) {
+    const words = { artifact: downloadAction.artifact, begin: "Downloading", end: "Downloaded" };
+    const source = downloadAction.logSource || place.source;
+    return transferStep(place, source, words, (signal) => place.host.download(downloadAction, signal));
+  }
+  if (uploadAction !== undefined) {
+    const words = { artifact: uploadAction.artifact, begin: "Uploading", end: "Uploaded" };
+    const source = uploadAction.logSource || place.source;
+    return transferStep(place, source, words, (signal) => place.host.upload(uploadAction, signal));
+  }
   if (serialAction !== undefined) return serialStep(serialAction.actions, place, serialAction.logSource);
   if (parallelAction !== undefined) return groupStep(parallelAction.actions, place, parallelAction.logSource, false);
   if (codependentAction !== undefined) return groupStep(codependentAction.actions, place, codependentAction.logSource, true);
@@ -239,6 +258,41 @@ export function startStep(action: Action, place: Place): StepHandle {
   const text = unsupportedAction(action) ?? "this cell cannot carry out the action";
   return { ready: new Promise(() => undefined), done: Promise.resolve({ ok: false, text }), stop: () => undefined };
 }
+
+/** Source: Diego's words and order; without an artifact's name nothing is said but failures. */
+interface TransferWords {
+  readonly artifact: string;
+  readonly begin: string;
+  readonly end: string;
+}
+
+/** A download or an upload: no process, ready from the start, and gone at once when it is told to stop. */
+function transferStep(place: Place, source: string, words: TransferWords, work: Transfer): StepHandle {
+  const { host, id } = place;
+  const abort = new AbortController();
+  const run = async (): Promise<StepResult> => {
+    const before = host.before(id);
+    if (before === "done") return { ok: true };
+    if (before === "unknown") return { ok: false, text: "the cell was restarted before the step had ended" };
+    const { artifact, begin, end } = words;
+    if (artifact !== "") say(place, source, "stdout", `${begin} ${artifact}...`);
+    try {
+      const bytes = await work(abort.signal);
+      if (artifact !== "")
+        say(place, source, "stdout", `${end} ${artifact}${bytes === undefined ? "" : ` (${byteText(bytes)})`}`);
+      host.markDone(id);
+      return { ok: true };
+    } catch (error) {
+      if (abort.signal.aborted) return cancelled;
+      const text = messageOf(error);
+      say(place, source, "stderr", errorLine(text));
+      return { ok: false, text };
+    }
+  };
+  return { ready: Promise.resolve(), done: run(), stop: () => abort.abort(new Error("cancelled")) };
+}
+
+type Transfer = (signal: AbortSignal) => Promise<number | undefined>;
 
 type EmitProgress = NonNullable<Action["emitProgressAction"]>;
 

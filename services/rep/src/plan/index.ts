@@ -11,6 +11,7 @@ export * from "./log-limit.js";
 export * from "./perform.js";
 export { instancesTouched, instanceThatLostItsRow, sameNetInfo } from "./rows.js";
 export * from "./run-request.js";
+export * from "./surroundings.js";
 export * from "./task-request.js";
 export * from "./tasks.js";
 export * from "./texts.js";

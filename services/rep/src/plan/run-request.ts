@@ -8,6 +8,7 @@ import { resolvedInternalRoutes, resolvedMetricTags } from "@muster/shared/rules
 import { codependent, encodeSkeleton, runCount, serial, unsupportedAction } from "./actions.js";
 import { type Dependency, dependenciesOf, withExclusiveLayers } from "./assets.js";
 import { containerEnvironment } from "./environment.js";
+import { type Surroundings, surroundingsOf } from "./surroundings.js";
 
 /** One health check. Milliseconds. */
 export interface Check {
@@ -39,7 +40,7 @@ export interface StartInfo {
 }
 
 /** Everything that is needed to start one container. */
-export interface RunRequest {
+export interface RunRequest extends Surroundings {
   readonly credentials: { readonly username: string; readonly password: string } | undefined;
   readonly rootFs: string;
   readonly cpuWeight: number;
@@ -132,6 +133,7 @@ export function buildRunRequest(
     dependencies: dependenciesOf(desired),
     severalProcesses: runCount(action) > 1,
     inspectImage: undefined,
+    ...surroundingsOf(desired),
     resultFile: "",
     start: {
       logSource: desired.logSource || defaultLogSource,

@@ -5,6 +5,7 @@ import { encodeSkeleton, noAction, runCount, unsupportedAction } from "./actions
 import { dependenciesOf, withExclusiveLayers } from "./assets.js";
 import { mergeEnvironment } from "./environment.js";
 import { credentialsOf, defaultLogSource, noPrivileges, type RunRequest } from "./run-request.js";
+import { surroundingsOf } from "./surroundings.js";
 
 /** Diego's bound of a task's result. Source: cell.md section 3. */
 export const maxResultBytes = 51_200;
@@ -28,6 +29,7 @@ export function buildTaskRequest(definition: TaskDefinition): RunRequest | { rea
     dependencies: dependenciesOf(definition),
     severalProcesses: runCount(action) > 1,
     inspectImage: inspectImage?.imageUrl,
+    ...surroundingsOf(definition),
     resultFile: definition.resultFile,
     start: {
       logSource: inspectImage?.logSource || definition.logSource || defaultLogSource,

@@ -1,4 +1,5 @@
 // Texts that Diego's users know, byte for byte.
+import { utf8Cut } from "./lines.js";
 
 /** A duration as Go prints it: 10s, 1m0s, 1m0.1s, 250ms. Units: milliseconds, to the millisecond. */
 export function durationText(ms: number): string {
@@ -19,7 +20,31 @@ export function exitText(exitStatus: number, outOfMemory: boolean, exceededGrace
   return `${exitStatus}${memory}${graceful}`;
 }
 
+/** Bytes as Cloud Foundry prints them: 12M, 1.5K, 900B. */
+export function byteText(bytes: number): string {
+  const units = ["B", "K", "M", "G", "T"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1_024 && unit < units.length - 1) {
+    value /= 1_024;
+    unit += 1;
+  }
+  return `${value.toFixed(1).replace(/\.0$/, "")}${units[unit]}`;
+}
+
+/** Diego's bound for one error line of a step. Source: cell.md section 6. */
+const errorLineBytes = 1_024;
+const truncatedMark = " (error truncated)";
+
+/** A failure as it is shown to the app. */
+export function errorLine(text: string): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= errorLineBytes) return text;
+  return bytes.subarray(0, utf8Cut(bytes, errorLineBytes - truncatedMark.length)).toString("utf8") + truncatedMark;
+}
+
 export const texts = {
+  cachedFailed: "failed to download cached artifacts",
   creating: (cell: string, instance: string) => `Cell ${cell} creating container for instance ${instance}`,
   created: (cell: string, instance: string) => `Cell ${cell} successfully created container for instance ${instance}`,
   createFailed: (cell: string, instance: string, error: string) =>
