@@ -14,11 +14,15 @@ import {
   sealingKeys,
   spawnBbs,
   startBbs,
+  tlsOf,
 } from "../../support/bbs.js";
+import { HttpDoor } from "../../support/diego-client.js";
+import { EventStream } from "../../support/diego-events.js";
 import { startEtcd } from "../../support/etcd.js";
+import { freePort } from "../../support/registry.js";
 import { desire, eventually, refusal, updateOf } from "../bbs/fixtures.js";
 import { follow } from "../bbs/watch.js";
-import { contentsOf, desireMany, secretive, secretOf, tokenOf, withCommit } from "./records.js";
+import { contentsOf, desireMany, desireTask, fillFast, secretive, secretOf, tokenOf, withCommit } from "./records.js";
 
 const [first] = sealingKeys.keys;
 const second = { label: "k2", passphrase: "the passphrase that came after" };
@@ -26,13 +30,13 @@ const second = { label: "k2", passphrase: "the passphrase that came after" };
 const rotated: SealerOptions = { keys: [...(first === undefined ? [] : [first]), second], activeLabel: "k2" };
 const secondOnly: SealerOptions = { keys: [second], activeLabel: "k2" };
 
-/** How many records each key has sealed. */
+/** How many records each key has sealed: run information and task definitions, which lie alike. */
 async function labelsIn(home: StoreHome): Promise<Record<string, number>> {
   const { labelOf } = createSealer(rotated);
   const { records } = await contentsOf(home);
   const counts: Record<string, number> = {};
   for (const [key, hex] of records) {
-    if (!key.startsWith("runinfo/")) continue;
+    if (!key.startsWith("runinfo/") && !key.startsWith("taskdef/")) continue;
     const label = labelOf(RunInfo.decode(Buffer.from(hex, "hex")).sealed);
     counts[label] = (counts[label] ?? 0) + 1;
   }
@@ -64,12 +68,19 @@ describe("rotating the key", () => {
     for (const open of [lmdbHome, () => etcdHome(etcd)]) {
       await using home = await open();
       const guids = await filled(home, 300);
-      expect(await labelsIn(home)).toEqual({ k1: 300 });
+      {
+        await using bbs = await startBbs(home);
+        using operator = await clientsOf([bbs.address], "operator");
+        await desireTask(operator, "once");
+      }
+      expect(await labelsIn(home)).toEqual({ k1: 301 });
       await rotateWholly(home);
-      expect(await labelsIn(home)).toEqual({ k2: 300 });
+      expect(await labelsIn(home)).toEqual({ k2: 301 });
       await using bbs = await startBbs(home, { keys: secondOnly });
       using operator = await clientsOf([bbs.address], "operator");
       for (const guid of guids.slice(0, 20)) expect(await tokenOf(operator, guid)).toBe(secretOf(guid));
+      const { task } = await unary(operator.bbs.taskByGuid.bind(operator.bbs), { taskGuid: "once" });
+      expect(task?.taskDefinition?.environmentVariables[0]?.value).toBe(secretOf("once"));
     }
   });
 
@@ -114,13 +125,16 @@ describe("rotating the key", () => {
 
   it("killed with -9 in the middle it goes on at the next start", async () => {
     await using home = await lmdbHome();
-    const guids = await filled(home, 3_000);
+    const count = 8_000;
+    {
+      await using bbs = await startBbs(home);
+      await fillFast(bbs, "p", count);
+    }
     {
       await using bbs = await spawnBbs(home, { keys: rotated });
-      await bbs.until("active");
       // Some commands into it: nothing is asked for, so what is committed is sealed anew.
       await eventually("some are sealed anew", async () =>
-        (await bbs.metric("bbs_journal_batch_writes_sum")) >= 100 ? true : undefined,
+        (await bbs.metric("bbs_journal_batch_writes_sum").catch(() => 0)) >= 100 ? true : undefined,
       );
       bbs.kill("SIGKILL");
       await bbs.exited;
@@ -136,10 +150,10 @@ describe("rotating the key", () => {
       );
       expect(bbs.log()).toContain("older keys may be dropped");
     }
-    expect(await labelsIn(home)).toEqual({ k2: guids.length });
+    expect(await labelsIn(home)).toEqual({ k2: count });
     await using bbs = await startBbs(home, { keys: secondOnly });
     using operator = await clientsOf([bbs.address], "operator");
-    expect(await tokenOf(operator, "p-2999")).toBe(secretOf("p-2999"));
+    expect(await tokenOf(operator, "p-7999")).toBe(secretOf("p-7999"));
   });
 });
 
@@ -165,12 +179,19 @@ describe("a start without the keys", () => {
   });
 });
 
-it("secrets are in no log, error, watch, list of scheduling infos, health or metric, nor in the store in clear", async () => {
+it("secrets are in no log, error, watch, event, list of scheduling infos, health or metric, nor in the store in clear", async () => {
   await using home = await lmdbHome();
   const planted = secretOf("app");
   const heard: string[] = [];
-  await using bbs = await spawnBbs(home, { settings: { log_level: "debug" } });
+  const httpAddress = `127.0.0.1:${await freePort()}`;
+  await using bbs = await spawnBbs(home, { settings: { log_level: "debug", http_address: httpAddress } });
   await bbs.until("active");
+  using door = new HttpDoor(httpAddress, await tlsOf("operator"));
+  const events = await Promise.all(
+    ["/v1/events/lrp_instances.r1", "/v1/events/tasks.r1"].map(
+      async (path) => new EventStream(await door.open("POST", path, Buffer.alloc(0))),
+    ),
+  );
   using operator = await clientsOf([bbs.address], "operator");
   const hear = (what: unknown): void => {
     heard.push(JSON.stringify(what, (_key, value: unknown) => (typeof value === "bigint" ? String(value) : value)));
@@ -184,6 +205,13 @@ it("secrets are in no log, error, watch, list of scheduling infos, health or met
   });
   await told;
   hear(said);
+  await desireTask(operator, "job");
+  hear(await refusal(desireTask(operator, "job")));
+  for (const stream of events) {
+    await stream.until("what was desired", ({ name }) => /^(desired_lrp|task)_created$/.test(name));
+    for (const event of stream.events) hear(event);
+    stream[Symbol.dispose]();
+  }
   // Refused for what it is and for what it holds: the refusal repeats none of it.
   hear(await refusal(desire(operator, secretive("app"))));
   hear(await refusal(desire(operator, { ...secretive("bad guid"), imageUsername: "" })));
@@ -208,7 +236,7 @@ it("secrets are in no log, error, watch, list of scheduling infos, health or met
   const { records } = await contentsOf(home);
   for (const hex of records.values()) heard.push(Buffer.from(hex, "hex").toString("latin1"));
   expect(heard.join("\n").length).toBeGreaterThan(1_000);
-  for (const secret of [planted, sealingKeys.keys[0]?.passphrase ?? ""]) {
+  for (const secret of [planted, secretOf("job"), sealingKeys.keys[0]?.passphrase ?? ""]) {
     expect(heard.filter((text) => text.includes(secret)).map((text) => text.slice(0, 200))).toEqual([]);
   }
 });

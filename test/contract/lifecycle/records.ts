@@ -2,13 +2,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createSealer, type Restored, type RestoreOptions, restore } from "@muster/bbs";
+import { createSealer, desireLRP, type Restored, type RestoreOptions, restore } from "@muster/bbs";
+import { TaskDefinition } from "@muster/proto/models/task";
 import { type BackupFacts, writeBackup } from "@muster/shared/backup";
 import { systemClock, systemEntropy } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
 import { serverStream, unary } from "@muster/shared/rpc";
 import type { CommitResult, Head, StoreDriver } from "@muster/store";
-import { type BbsClients, clientsOf, type StoreHome, sealingKeys } from "../../support/bbs.js";
+import { type BbsClients, clientsOf, type InProcessBbs, type StoreHome, sealingKeys } from "../../support/bbs.js";
 import { desire, desired } from "../bbs/fixtures.js";
 
 /** A folder of the test's own that goes with it. */
@@ -50,10 +51,31 @@ export const secretive = (processGuid: string, instances = 2) =>
     imagePassword: `password-${secretOf(processGuid)}`,
   });
 
+/** A task that has a secret too. */
+export const desireTask = (clients: BbsClients, taskGuid: string): Promise<unknown> => {
+  const taskDefinition = TaskDefinition.fromPartial({
+    rootFs: "preloaded:busybox",
+    memoryMb: 16,
+    diskMb: 16,
+    environmentVariables: [{ name: "TOKEN", value: secretOf(taskGuid) }],
+    action: { runAction: { path: "/bin/true", user: "vcap", env: [{ name: "TOKEN", value: secretOf(taskGuid) }] } },
+  });
+  return unary(clients.bbs.desireTask.bind(clients.bbs), { taskGuid, domain: "apps", taskDefinition });
+};
+
 export async function desireMany(clients: BbsClients, name: string, count: number): Promise<string[]> {
   const guids = Array.from({ length: count }, (_, number) => `${name}-${number}`);
   await Promise.all(guids.map((guid) => desire(clients, secretive(guid))));
   return guids;
+}
+
+/** Many DesiredLRPs without instances, written past the wire: it is their number that matters. */
+export async function fillFast({ active }: InProcessBbs, name: string, count: number): Promise<void> {
+  const slice = 500;
+  for (let from = 0; from < count; from += slice) {
+    const numbers = Array.from({ length: Math.min(slice, count - from) }, (_, at) => from + at);
+    await Promise.all(numbers.map((number) => active.journal.submit(desireLRP(secretive(`${name}-${number}`, 0)))));
+  }
 }
 
 /** The environment of a process, as its owner reads it. */
