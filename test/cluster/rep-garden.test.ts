@@ -3,9 +3,9 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Container } from "@muster/garden";
+import { type Container, lentShell } from "@muster/garden";
 import { afterAll, describe, expect, it } from "vitest";
-import { never, runScript, shell } from "../support/garden.js";
+import { eventually, never, runScript, shell } from "../support/garden.js";
 import { useGarden, withContainer } from "../support/garden-suite.js";
 
 useGarden();
@@ -116,6 +116,30 @@ describe("a lasting container", () => {
         const third = await container.run(shell("sleep 100"), () => {});
         await third.signal("SIGTERM");
         expect((await third.exited).exitStatus).toBe(143);
+      },
+      { lasting: true },
+    );
+  });
+});
+
+describe("processes that pass", () => {
+  it("leave nothing of themselves, however many there are", async () => {
+    await withContainer(
+      async (container) => {
+        const app = await container.run(shell("sleep 100"), () => {});
+        for (let round = 0; round < 5; round += 1) {
+          const { exit, text } = await runScript(container, `echo ${round}; exit ${round}`, {
+            id: `check-${round}`,
+            passing: true,
+          });
+          expect([exit.exitStatus, text]).toEqual([round, `${round}\n`]);
+        }
+        const own = await runScript(container, "", { id: "own", passing: true, path: lentShell, args: ["-c", "echo own"] });
+        expect(own.text).toBe("own\n");
+        await eventually("they are forgotten", async () => (await container.attach("check-4", () => {})) === undefined);
+        expect(await container.attach("app", () => {})).toBeDefined();
+        await app.signal("SIGKILL");
+        await app.exited;
       },
       { lasting: true },
     );

@@ -128,7 +128,12 @@ export interface ProcessSpec {
   readonly user: string;
   readonly env: readonly string[];
   readonly nofile: number | undefined;
+  /** One of many, as a health check is: nothing is kept of it once it has ended. Never the container's first. */
+  readonly passing?: boolean;
 }
+
+/** In a lasting container this path is a shell of the cell's own, whatever its image holds. */
+export const lentShell = "/dev/.muster/sh";
 
 export type OutputStream = "stdout" | "stderr";
 /** Called with raw chunks, not lines. `writtenAtMs` is when the process wrote them (epoch milliseconds), also for output of before this rep. */

@@ -1,7 +1,7 @@
 // One real container: its first process is runc's init, started by the first `run`; later ones join it. What must survive the rep is in
 // its record, written before anything is started.
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
@@ -17,7 +17,7 @@ import type {
   StreamSpec,
   VolumeRequest,
 } from "../garden.js";
-import { GardenError } from "../garden.js";
+import { GardenError, lentShell } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import { readInside, writeWhole } from "../tools/files.js";
 import type { Turnstile } from "../tools/flight.js";
@@ -30,7 +30,7 @@ import { RuncProcess } from "./process.js";
 import type { ContainerRecord, ProcessRecord } from "./records.js";
 import type { SeccompSpec } from "./seccomp.js";
 import { containerSpec, type ProcessFacts, processSpec } from "./spec.js";
-import { holderArgs, type LentTools, type StreamPlace, streamInto, streamOutOf } from "./stream.js";
+import { holderArgs, type LentTools, lentCommand, type StreamPlace, streamInto, streamOutOf } from "./stream.js";
 import { type ContainerUser, resolveUser } from "./user.js";
 
 /** What every container of a cell needs of it. */
@@ -210,7 +210,8 @@ export class RuncContainer implements Container {
     const facts = await this.#facts(spec);
     const record: ProcessRecord = {
       id: spec.id,
-      number: this.#record.processes.length,
+      // Numbers of passing processes are used again once nothing of them is left.
+      number: 1 + Math.max(-1, ...this.#record.processes.map((one) => one.number)),
       kind: this.#record.processes.length === 0 ? "init" : "exec",
       startedAtMs: this.#tools.clock.nowMs(),
       oomKillsBefore: await oomKills(this.#layout.cgroupsPath),
@@ -225,7 +226,22 @@ export class RuncContainer implements Container {
     const process = this.#process(record);
     this.#processes.set(spec.id, process);
     await process.follow(output);
+    if (spec.passing === true && record.kind === "exec") void process.exited.then(() => this.#forget(process, record));
     return process;
+  }
+
+  /** Takes its turn among the starts, so that its number is free before the next is chosen. */
+  #forget(process: RuncProcess, record: ProcessRecord): void {
+    const forgotten = this.#starting.then(async () => {
+      await process.endConmon();
+      await process.detach();
+      this.#processes.delete(record.id);
+      await this.#remember(this.#record.processes.filter((one) => one.id !== record.id));
+      const folders = [processDir(this.#layout, record.number), processLogDir(this.#layout, record.number)];
+      await Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true })));
+    });
+    // What is left of it goes with the container.
+    this.#starting = forgotten.catch(() => undefined);
   }
 
   async #start(record: ProcessRecord, facts: ProcessFacts): Promise<void> {
@@ -281,13 +297,19 @@ export class RuncContainer implements Container {
   async #facts(spec: ProcessSpec): Promise<ProcessFacts> {
     const { image } = this.#record;
     return {
-      args: spec === holder ? holderArgs(await this.#tools.lent()) : [spec.path, ...spec.args],
+      args: await this.#argsOf(spec),
       cwd: spec.dir === "" ? image.workingDir : spec.dir,
       user: await this.#userOf(spec.user),
       env: [...image.env, ...this.#record.spec.env, ...spec.env],
       nofile: spec.nofile,
       nofileCeiling: this.#tools.nofileCeiling,
     };
+  }
+
+  async #argsOf(spec: ProcessSpec): Promise<string[]> {
+    if (spec === holder) return holderArgs(await this.#tools.lent());
+    const own = this.#record.spec.lasting === true && spec.path === lentShell;
+    return own ? [...lentCommand(await this.#tools.lent(), "sh"), ...spec.args] : [spec.path, ...spec.args];
   }
 
   async #lentFiles(): Promise<readonly string[]> {

@@ -42,11 +42,18 @@ export async function findLentTools(exec: Exec): Promise<LentTools> {
 }
 
 /** What a lasting container's own first process is: it sleeps, and waits for whoever is left to it. */
-export function holderArgs({ loader }: LentTools): string[] {
-  const lent = [`${lentFolder}/${loader}`, "--library-path", lentFolder];
-  const sleep = [...lent, `${lentFolder}/sleep`, "86400"].join(" ");
-  return [...lent, `${lentFolder}/sh`, "-c", `while :; do ${sleep} & wait; done`];
+export function holderArgs(tools: LentTools): string[] {
+  const sleep = [...lentCommand(tools, "sleep"), "86400"].join(" ");
+  return [...lentCommand(tools, "sh"), "-c", `while :; do ${sleep} & wait; done`];
 }
+
+/** A lent program's command line in a lasting container. */
+export const lentCommand = ({ loader }: LentTools, program: string): string[] => [
+  `${lentFolder}/${loader}`,
+  "--library-path",
+  lentFolder,
+  `${lentFolder}/${program}`,
+];
 
 /** Mounts what is lent over the root's /proc, seen by this script alone, and goes on inside. Arguments: root, user namespace, uid, gid, files. */
 const lend = [
