@@ -27,11 +27,12 @@ export class Pair implements AsyncDisposable {
     this.#home = home;
   }
 
-  static async start(count = 2): Promise<Pair> {
-    const etcd = await startEtcd();
+  /** `members` of etcd. */
+  static async start(members: 1 | 3 = 1): Promise<Pair> {
+    const etcd = await startEtcd({ members });
     const pair = new Pair(etcd, await etcdHome(etcd));
     try {
-      for (let n = 0; n < count; n += 1) {
+      for (let n = 0; n < 2; n += 1) {
         const port = await freePort();
         pair.#seats.push({ port, bbs: await spawnBbs(pair.#home, { leadershipTtlMs, port }) });
       }
@@ -41,6 +42,20 @@ export class Pair implements AsyncDisposable {
       await pair[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** One member of etcd, or the only one. */
+  anyMember(entropy: Entropy): number {
+    return entropy.below(this.etcd.endpoints.length);
+  }
+
+  /** All of etcd stops answering. */
+  freezeEtcd(): void {
+    this.etcd.endpoints.forEach((_, n) => void this.etcd.freeze(n));
+  }
+
+  thawEtcd(): void {
+    this.etcd.endpoints.forEach((_, n) => void this.etcd.thaw(n));
   }
 
   get addresses(): string[] {
@@ -90,11 +105,11 @@ export const faults = {
   /** What it has acknowledged by then without writing it cannot have been written. */
   "kill the active bbs while etcd is frozen": async (pair, entropy) => {
     const bbs = await pair.active();
-    pair.etcd.freeze();
+    pair.freezeEtcd();
     await sleep(entropy.below(300));
     bbs.kill("SIGKILL");
     await bbs.exited;
-    pair.etcd.thaw();
+    pair.thawEtcd();
   },
   "freeze the active bbs until the other leads": async (pair, entropy) => {
     const bbs = await pair.active();
@@ -116,13 +131,21 @@ export const faults = {
     bbs.kill("SIGCONT");
   },
   "freeze etcd": async (pair, entropy) => {
-    pair.etcd.freeze();
+    pair.freezeEtcd();
     await sleep(500 + entropy.below(1_500));
-    pair.etcd.thaw();
+    pair.thawEtcd();
   },
-  "kill etcd and start it again": async (pair) => {
-    await pair.etcd.kill9();
-    await pair.etcd.start();
+  "freeze a member of etcd": async (pair, entropy) => {
+    const member = pair.anyMember(entropy);
+    pair.etcd.freeze(member);
+    await sleep(200 + entropy.below(1_300));
+    pair.etcd.thaw(member);
+  },
+  "kill a member of etcd and start it again": async (pair, entropy) => {
+    const member = pair.anyMember(entropy);
+    await pair.etcd.kill9(member);
+    await sleep(entropy.below(500));
+    await pair.etcd.start(member);
   },
 } as const satisfies Record<string, Fault>;
 

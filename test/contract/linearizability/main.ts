@@ -1,4 +1,4 @@
-// `node test/dist/contract/linearizability/main.js --seconds 300 --seed 7`: a long run; prints one JSON document and exits 1 when
+// `node test/dist/contract/linearizability/main.js --seconds 300 --seed 7 --members 3`: a long run; prints one JSON document and exits 1 when
 // something acknowledged is gone, a read was stale, or a history cannot be put in order.
 import { parseArgs } from "node:util";
 import { runLinearizability } from "./run.js";
@@ -9,6 +9,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
     clients: { type: "string", default: "8" },
     keys: { type: "string", default: "4" },
+    members: { type: "string", default: "1" },
   },
 });
 
@@ -17,6 +18,7 @@ const report = await runLinearizability({
   seconds: Number(values.seconds),
   clients: Number(values.clients),
   keys: Number(values.keys),
+  members: values.members === "3" ? 3 : 1,
   onProgress: (line) => process.stderr.write(`${line}\n`),
 });
 process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);

@@ -30,6 +30,8 @@ export interface RunOptions {
   readonly clients?: number;
   /** Process guids in use at a time. */
   readonly keys?: number;
+  /** Members of etcd; 1 by default. */
+  readonly members?: 1 | 3;
   readonly onProgress?: (line: string) => void;
 }
 
@@ -37,6 +39,7 @@ export interface RunReport {
   readonly seed: number;
   readonly seconds: number;
   readonly clients: number;
+  readonly etcd_members: number;
   readonly keys: number;
   readonly calls: {
     readonly done: number;
@@ -71,7 +74,7 @@ export interface Violation {
 /** Runs the whole of it and leaves nothing behind. @throws when the pair does not come up again after a fault. */
 export async function runLinearizability(options: RunOptions): Promise<RunReport> {
   const { seed, seconds, clients = 8, keys = 4, onProgress = () => undefined } = options;
-  await using pair = await Pair.start();
+  await using pair = await Pair.start(options.members);
   // A stream of chance for each purpose: one more client leaves the faults as they were.
   const chance = (purpose: string) => seededEntropy(`linearizability/${seed}/${purpose}`);
   const ring = new KeyRing(keys, chance("keys"));
@@ -133,8 +136,9 @@ async function readAll(open: Doors, keys: readonly Key[], tally: Tally): Promise
   await Promise.all(Array.from({ length: 16 }, reader));
 }
 
-const summary = ({ seed, seconds }: RunOptions, clients: number, tally: Tally) => ({
+const summary = ({ seed, seconds, members = 1 }: RunOptions, clients: number, tally: Tally) => ({
   seed,
+  etcd_members: members,
   seconds,
   clients,
   calls: {

@@ -287,7 +287,9 @@ describe("limits and housekeeping", () => {
     await using etcd = await startEtcd();
     await using store = await door(etcd.endpoints, { timing: { compactEveryMs: 50, keepHistoryMs: 200 } });
     const bbs = await lead(store, 10_000);
-    for (let n = 0; n < 10; n += 1) await bbs.write(Array.from({ length: 100 }, (_, i) => put(`${n}/${i}`, "1")));
+    // Three pages: the second is read ahead.
+    const large = "1".repeat(4_000);
+    for (let n = 0; n < 10; n += 1) await bbs.write(Array.from({ length: 100 }, (_, i) => put(`${n}/${i}`, large)));
     const slow = await store.load(never);
     const stalled = slow.records[Symbol.asyncIterator]();
     await stalled.next();

@@ -1,5 +1,5 @@
 // Everything under a prefix at one pinned revision, in pages that stay under the 4 MiB a gRPC message may have.
-import type { IKeyValue } from "etcd3";
+import type { IKeyValue, IRangeResponse } from "etcd3";
 import type { EtcdClient } from "./client.js";
 import { isTooLarge } from "./errors.js";
 
@@ -16,25 +16,36 @@ export interface PinnedRange {
 
 /** @throws when etcd no longer has the revision (compacted), does not answer, or the signal aborts. */
 export async function* pages(client: EtcdClient, range: PinnedRange, signal: AbortSignal): AsyncGenerator<readonly IKeyValue[]> {
-  let start = range.start;
-  let limit = firstLimit;
+  let reading = readFitting(client, range, firstLimit, signal);
   for (;;) {
     signal.throwIfAborted();
-    const page = await readPage(client, { ...range, start }, limit, signal);
-    if (page === undefined) {
-      limit = Math.max(1, Math.floor(limit / 4));
-      continue;
+    const { kvs, more } = await reading;
+    const last = kvs.at(-1);
+    if (more && last !== undefined) {
+      // The next page is on its way while this one is taken in: a load is half waiting otherwise.
+      const start = Buffer.concat([last.key, Buffer.from([0])]);
+      reading = readFitting(client, { ...range, start }, nextLimit(kvs), signal);
+      // Nobody may be there to hear that it failed.
+      reading.catch(() => undefined);
     }
-    const last = page.kvs.at(-1);
-    if (last !== undefined) yield page.kvs;
-    if (!page.more || last === undefined) return;
-    start = Buffer.concat([last.key, Buffer.from([0])]);
-    limit = nextLimit(page.kvs);
+    if (last !== undefined) yield kvs;
+    if (!more || last === undefined) return;
   }
 }
 
+/** Asks for fewer records until they fit into a message. */
+async function readFitting(client: EtcdClient, range: PinnedRange, firstTry: number, signal: AbortSignal): Promise<Page> {
+  for (let limit = firstTry; ; limit = Math.max(1, Math.floor(limit / 4))) {
+    signal.throwIfAborted();
+    const page = await readPage(client, range, limit, signal);
+    if (page !== undefined) return page;
+  }
+}
+
+type Page = Pick<IRangeResponse, "kvs" | "more">;
+
 /** `undefined` when the page was larger than a message may be. A single record always fits. */
-async function readPage(client: EtcdClient, range: PinnedRange, limit: number, signal: AbortSignal) {
+async function readPage(client: EtcdClient, range: PinnedRange, limit: number, signal: AbortSignal): Promise<Page | undefined> {
   const { start: key, end: range_end, revision } = range;
   try {
     return await client.persist((options) => client.kv.range({ key, range_end, revision, limit }, options), signal);
