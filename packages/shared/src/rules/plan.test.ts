@@ -106,9 +106,12 @@ const cluster: fc.Arbitrary<Write[]> = fc
     desired: fc.array(fc.tuple(fc.nat(2), fc.nat(3), fc.nat(2), fc.boolean()), { maxLength: 3 }),
     rows: fc.array(rowArbitrary, { maxLength: 12 }),
     tasks: fc.array(taskArbitrary, { maxLength: 4 }),
-    cells: fc.array(fc.tuple(fc.nat(3), fc.option(fc.constantFrom(0, 9_999, 10_000, 15_000, 700_000), { nil: undefined })), {
-      maxLength: 4,
-    }),
+    cells: fc.array(
+      fc.tuple(fc.nat(3), fc.option(fc.constantFrom(0, 9_999, 10_000, 15_000, 700_000), { nil: undefined, freq: 2 })),
+      {
+        maxLength: 4,
+      },
+    ),
     docker: fc.boolean(),
   })
   .map(({ desired: lrps, rows, tasks, cells, docker }) => [
@@ -181,6 +184,14 @@ describe("a plan over everything", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it("finds an outdated row also where all is well otherwise", () => {
+    const [processGuid, cellId] = [asProcessGuid("p0"), asCellId("c0")];
+    const instanceKey = { instanceGuid: asInstanceGuid("i"), cellId };
+    const row = actualLRP({ processGuid, state: "RUNNING", instanceKey, metricTags: new Map([["tag", "before"]]) });
+    const writes = [put("desiredLRP", desired(0, 1, 0, false)), put("actualLRP", row), put("cell", cell(cellId, undefined))];
+    expect(planConvergence(tablesOf(writes), time).repairs).toEqual([instanceRepair("outdated", processGuid, 0)]);
   });
 
   it("is the same whatever order the records came in", () => {
