@@ -51,7 +51,11 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   metrics.usage(() => keeper.usage);
   housekeepingMetrics(registry, keeper);
   void keeper.run(signal);
-  const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal);
+  const unlessStopped = (error: unknown): undefined => {
+    if (!signal.aborted) throw error;
+  };
+  const leadership = await store.campaign("bbs", config.grpc_address, config.leadership_ttl_ms, signal).catch(unlessStopped);
+  if (leadership === undefined) return;
   metrics.elected(leadership.lost);
   health = { ok: true, state: "loading" };
   let lose: (cause: Error) => void = () => undefined;
@@ -85,10 +89,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
       timeoutMs: config.task_callback_timeout_ms,
     },
     onLost: (cause) => lose(new LostLeadershipError(cause.message, { cause })),
-  }).catch((error: unknown) => {
-    if (signal.aborted) return undefined;
-    throw error;
-  });
+  }).catch(unlessStopped);
   signal.removeEventListener("abort", giveUp);
   await (await closedDoor)?.close();
   if (term === undefined || signal.aborted) return;
