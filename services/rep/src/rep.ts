@@ -106,6 +106,8 @@ export interface RepOptions {
   readonly observer?: RepObserver;
 }
 
+/** A container is not watched meanwhile. */
+const monitorRetryMs = 2_000;
 /** Accepted attempts remembered for rule P1; far more than can be in flight on one cell. */
 const rememberedAttempts = 4_096;
 
@@ -156,6 +158,8 @@ export class Rep {
       logs: this.logs,
       probeHttp: options.probeHttp,
       transfers: options.transfers ?? noTransfers,
+      entropy,
+      fetchMonitor: (processGuid, signal) => this.#fetchMonitor(processGuid, signal),
       count: (what) => (what === "completed" ? observer?.completed() : observer?.exitedOnTimeout()),
       onCreateFailed: (error: GardenError) => this.#gardenWatch.createFailed(error),
     });
@@ -339,6 +343,21 @@ export class Rep {
       };
     });
     return (await Promise.all(all)).filter((one) => one !== undefined);
+  }
+
+  /** A monitor action may hold secrets, so a restarted rep asks for it again. */
+  async #fetchMonitor(processGuid: string, signal: AbortSignal): Promise<DesiredLRP["monitor"]> {
+    const { io, clock, log } = this.#options;
+    while (!signal.aborted) {
+      try {
+        return (await io.fetchDesiredLRP(processGuid, signal)).monitor;
+      } catch (err) {
+        if (signal.aborted || (err instanceof BbsError && err.code === "ResourceNotFound")) return undefined;
+        log.debug({ err, process_guid: processGuid, retry_ms: monitorRetryMs }, "monitor action could not be fetched");
+        await clock.sleep(monitorRetryMs, signal).catch(() => undefined);
+      }
+    }
+    return undefined;
   }
 
   #evacuatingRows(): number {

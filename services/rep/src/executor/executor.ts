@@ -9,10 +9,11 @@ import {
   type LentFolder,
   type OutputSink,
 } from "@muster/garden";
-import type { DownloadAction, RunAction, UploadAction } from "@muster/proto/models/actions";
-import type { Clock } from "@muster/shared/clock";
+import type { Action, DownloadAction, RunAction, UploadAction } from "@muster/proto/models/actions";
+import type { Clock, Entropy } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
 import type { InstanceGuid } from "@muster/shared/model";
+import { Slots } from "../assets/slots.js";
 import type { Transfers } from "../assets/transfers.js";
 import { RecordWriter } from "../data/record-writer.js";
 import type { ContainerStore } from "../data/store.js";
@@ -32,11 +33,21 @@ import {
   maxResultBytes,
   type Published,
   type RunRequest,
+  type StartInfo,
   type TaskEnd,
   texts,
 } from "../plan/index.js";
 import type { Registry } from "../registry.js";
-import { awaitStartup, awaitUnhealthy, type HealthOptions, watchReadiness } from "./health.js";
+import {
+  awaitMonitored,
+  awaitStartup,
+  awaitUnhealthy,
+  awaitUnmonitored,
+  type HealthOptions,
+  type StartupResult,
+  watchReadiness,
+} from "./health.js";
+import { runMonitor } from "./monitor.js";
 import { readResult } from "./result-file.js";
 import { containerSpec, netInfoOf, processSpec } from "./specs.js";
 import { type StepHandle, type StepHost, type StepResult, startStep } from "./steps.js";
@@ -54,6 +65,9 @@ export interface ExecutorOptions {
   readonly adoptionTimeoutMs: number;
   readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
   readonly transfers: Transfers;
+  readonly entropy: Entropy;
+  /** The monitor action of a process; tries until it is known or the signal aborts. `undefined`: it has none any more. */
+  readonly fetchMonitor: (processGuid: string, signal: AbortSignal) => Promise<Action | undefined>;
   /** Told of things that are counted. */
   readonly count: (what: "completed" | "exited-on-timeout") => void;
   /** A create failed for a reason that is the cell's own (no space, a broken tool). */
@@ -68,6 +82,31 @@ interface Running {
   ended: Promise<void>;
 }
 
+/** A container whose steps run. */
+interface Followed {
+  readonly guid: InstanceGuid;
+  readonly container: Container;
+  readonly info: StartInfo;
+  readonly host: StepHost;
+  readonly request: RunRequest | undefined;
+}
+
+/** What says whether a container lives: checks, or a monitor action. */
+interface Liveness {
+  /** False: nothing is asked, it lives as long as its steps do. */
+  readonly any: boolean;
+  startup(): Promise<StartupResult | undefined>;
+  failure(): Promise<string | undefined>;
+}
+
+const checked = ({ checks, startTimeoutMs }: StartInfo, options: HealthOptions): Liveness => ({
+  any: checks.length > 0,
+  startup: () => awaitStartup(options, checks, startTimeoutMs),
+  failure: () => awaitUnhealthy(options, checks),
+});
+
+/** Source: cell.md section 5, pools. */
+const parallelMonitors = 64;
 /** Root of a container's process ids; the tree's paths follow it. */
 const rootProcess = "app";
 /** Faults of the cell or its way to a registry: another cell may do better. */
@@ -89,6 +128,7 @@ export class Executor {
   readonly #running = new Map<InstanceGuid, Running>();
   readonly #destroying = new Map<InstanceGuid, Promise<void>>();
   readonly #records: RecordWriter;
+  readonly #monitorSlots = new Slots(parallelMonitors);
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
@@ -314,16 +354,22 @@ export class Executor {
       this.#complete(guid, "removed", texts.stoppedBeforeRunning, { outcome: "rejected", result: "" });
       return;
     }
-    const action = request?.action ?? decodeSkeleton(record.startInfo.skeleton);
-    const host = this.#hostOf(record, container, request);
-    const step = startStep(action, { host, id: rootProcess, source: record.startInfo.logSource });
+    const info = record.startInfo;
+    const action = request?.action ?? decodeSkeleton(info.skeleton);
+    const adopted = request === undefined ? this.#boundAdoption(guid, running) : () => undefined;
+    const host = this.#hostOf(record, container, request, adopted);
+    const step = startStep(action, { host, id: rootProcess, source: info.logSource });
     running.step = step;
     const watching = new AbortController();
     const detached = aborted(running.abort.signal);
-    if (request === undefined) this.#boundAdoption(guid, step, running);
+    void step.done.then(adopted);
     void step.ready.then(() => this.#save(guid));
-    const unhealthy = this.#watchHealth(guid, container, step, watching.signal);
-    const first = await Promise.race([step.done, unhealthy, detached]);
+    const unhealthy = this.#watchHealth({ guid, container, info, host, request }, step, watching.signal);
+    let first = await Promise.race([step.done, unhealthy, detached]);
+    if (typeof first === "object" && first.ok && info.monitored && record.task === undefined) {
+      // Under a monitor action an end without a fault is no crash: the process may have left another behind.
+      first = await Promise.race([unhealthy, detached, this.#whenStopped(guid)]);
+    }
     watching.abort();
     if (first === undefined) return;
     if (typeof first === "string") {
@@ -337,6 +383,21 @@ export class Executor {
     else this.#complete(guid, "crashed", first.text ?? "exited");
   }
 
+  #whenStopped(guid: InstanceGuid): Promise<StepResult> {
+    const { registry } = this.#options;
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (registry.get(guid)?.stopped === false) return;
+        unfollow();
+        resolve({ ok: false, text: "cancelled", quiet: true });
+      };
+      const unfollow = registry.onChange((changed) => {
+        if (changed === guid) look();
+      });
+      look();
+    });
+  }
+
   /** A task's end: its result is read whether it failed or not, but only one that succeeded fails for want of it. */
   async #completeTask(guid: InstanceGuid, container: Container, ended: StepResult): Promise<void> {
     const file = this.#options.registry.get(guid)?.task?.resultFile ?? "";
@@ -347,44 +408,68 @@ export class Executor {
     else this.#complete(guid, "removed", "", { outcome: "succeeded", result });
   }
 
-  /** R5: a container whose processes are not found again in time is reported as gone. */
-  #boundAdoption(guid: InstanceGuid, step: StepHandle, running: Running): void {
-    const cancel = this.#options.clock.after(this.#options.adoptionTimeoutMs, () => {
+  /** R5: a container of which no process is found again in time is reported as gone. The result is called when one is. */
+  #boundAdoption(guid: InstanceGuid, running: Running): () => void {
+    return this.#options.clock.after(this.#options.adoptionTimeoutMs, () => {
       running.abort.abort();
       this.#complete(guid, "removed", texts.notAdopted);
     });
-    void Promise.race([step.ready, step.done]).then(cancel);
   }
 
   /** Makes the container running once it is healthy. Resolves to the crash reason when it never is, or no longer. */
-  async #watchHealth(guid: InstanceGuid, container: Container, step: StepHandle, signal: AbortSignal): Promise<string> {
-    const record = this.#options.registry.get(guid);
-    const info = record?.startInfo;
+  async #watchHealth(followed: Followed, step: StepHandle, signal: AbortSignal): Promise<string> {
+    const { guid, container, info } = followed;
+    const { registry, clock } = this.#options;
     const never = new Promise<string>(() => undefined);
     await step.ready;
-    if (record === undefined || info === undefined || signal.aborted) return never;
-    const options: HealthOptions = { clock: this.#options.clock, signal, probe: (check) => this.#probe(container, check) };
+    const record = registry.get(guid);
+    if (record === undefined || signal.aborted) return never;
+    const options: HealthOptions = { clock, signal, probe: (check) => this.#probe(container, check) };
+    const liveness = info.monitored ? await this.#monitored(followed, options) : checked(info, options);
+    if (liveness === undefined) return never;
     if (record.state !== "running") {
-      if (info.checks.length > 0) this.#say(record, texts.monitoring);
-      const result = await awaitStartup(options, info.checks, info.startTimeoutMs);
+      if (liveness.any) this.#say(record, texts.monitoring);
+      const result = await liveness.startup();
       if (result === undefined) return never;
       if (!result.ok) {
-        this.#sayHealth(record, result.text);
-        this.#sayHealth(record, texts.startupNeverPassed(result.afterMs));
+        if (!info.monitored) this.#sayHealth(record, result.text);
+        this.#sayHealth(
+          record,
+          info.monitored ? texts.monitorNeverPassed(result.afterMs) : texts.startupNeverPassed(result.afterMs),
+        );
         return texts.neverHealthy(result.afterMs, result.text);
       }
-      if (info.checks.length > 0) this.#say(record, texts.healthy);
+      if (liveness.any) this.#say(record, texts.healthy);
       const routable = info.readinessChecks.length === 0;
-      this.#options.registry.updateIf(guid, ["created"], (now) => ({ ...now, state: "running", routable }));
+      registry.updateIf(guid, ["created"], (now) => ({ ...now, state: "running", routable }));
       void this.#save(guid);
     }
     if (info.readinessChecks.length > 0) this.#startReadiness(guid, record, options);
-    if (info.checks.length === 0) return never;
-    const text = await awaitUnhealthy(options, info.checks);
+    if (!liveness.any) return never;
+    const text = await liveness.failure();
     if (text === undefined) return never;
-    this.#sayHealth(record, text);
+    if (!info.monitored) this.#sayHealth(record, text);
     this.#say(record, texts.unhealthy);
     return texts.becameUnhealthy(text);
+  }
+
+  /** The legacy monitor action. After a restart it has to be fetched again; `undefined` when the signal aborts first. */
+  async #monitored({ guid, container, host, request }: Followed, options: HealthOptions): Promise<Liveness | undefined> {
+    const { registry, entropy, fetchMonitor } = this.#options;
+    const { signal } = options;
+    const key = registry.get(guid)?.key;
+    const action = request?.monitor ?? (key === undefined ? undefined : await fetchMonitor(key.processGuid, signal));
+    const startTimeoutMs = registry.get(guid)?.startInfo?.startTimeoutMs ?? 0;
+    if (action === undefined || signal.aborted) return undefined;
+    const monitor = (): Promise<string | undefined> =>
+      this.#monitorSlots
+        .run(signal, () => runMonitor({ container, action, id: `monitor-${entropy.guid()}`, host, signal }))
+        .catch((error: unknown) => messageOf(error));
+    return {
+      any: true,
+      startup: () => awaitMonitored(options, monitor, startTimeoutMs),
+      failure: () => awaitUnmonitored(options, monitor),
+    };
   }
 
   #startReadiness(guid: InstanceGuid, record: ContainerRecord, options: HealthOptions): void {
@@ -401,7 +486,7 @@ export class Executor {
     return check.kind === "tcp" ? container.probeTcp(check.port, check.timeoutMs) : this.#options.probeHttp(container, check);
   }
 
-  #hostOf(record: ContainerRecord, container: Container, request: RunRequest | undefined): StepHost {
+  #hostOf(record: ContainerRecord, container: Container, request: RunRequest | undefined, adopted: () => void): StepHost {
     const { clock, gracefulShutdownMs, count, transfers, registry } = this.#options;
     const netInfo = netInfoOf(container);
     return {
@@ -413,6 +498,7 @@ export class Executor {
         if (request !== undefined) return container.run(processSpec(id, action, netInfo), output);
         const found = await container.attach(id, output);
         if (found === undefined) throw new GardenError("process-failed", "the cell was restarted before the process was started");
+        adopted();
         return found;
       },
       download: (action: DownloadAction, signal: AbortSignal) => transfers.download(container, action, signal),

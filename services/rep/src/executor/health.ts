@@ -16,7 +16,7 @@ const firstDelayMs = 25;
 const maxDelayMs = 2_000;
 
 /** Resolves false when the signal aborted meanwhile. */
-async function pause(options: HealthOptions, ms: number): Promise<boolean> {
+async function pause(options: Pick<HealthOptions, "clock" | "signal">, ms: number): Promise<boolean> {
   if (options.signal.aborted) return false;
   await options.clock.sleep(ms, options.signal).catch(() => undefined);
   return !options.signal.aborted;
@@ -101,4 +101,43 @@ export async function watchReadiness(
     }
   };
   await Promise.all(checks.map(watch));
+}
+
+/** Resolves to `undefined` when the monitor action succeeded, else to why not. */
+export type Monitor = () => Promise<string | undefined>;
+
+/** Source: cell.md section 7, legacy monitor action. */
+const monitorMs = { unhealthy: 2_000, healthy: 30_000 };
+
+/**
+ * Diego's schedule for a monitor action: the first run after 2 s, then every 2 s until one succeeds. `startTimeoutMs` 0 waits for ever; it is
+ * looked at only after a run that failed. `undefined`: the signal aborted first.
+ */
+export async function awaitMonitored(
+  options: Pick<HealthOptions, "clock" | "signal">,
+  monitor: Monitor,
+  startTimeoutMs: number,
+): Promise<StartupResult | undefined> {
+  const startedMs = options.clock.elapsedMs();
+  while (await pause(options, monitorMs.unhealthy)) {
+    const text = await monitor();
+    if (options.signal.aborted) return undefined;
+    if (text === undefined) return { ok: true };
+    const afterMs = options.clock.elapsedMs() - startedMs;
+    if (startTimeoutMs > 0 && afterMs >= startTimeoutMs) return { ok: false, afterMs, text };
+  }
+  return undefined;
+}
+
+/** Resolves to the text of the first run that fails, every 30 s; `undefined` when the signal aborts. */
+export async function awaitUnmonitored(
+  options: Pick<HealthOptions, "clock" | "signal">,
+  monitor: Monitor,
+): Promise<string | undefined> {
+  while (await pause(options, monitorMs.healthy)) {
+    const text = await monitor();
+    if (options.signal.aborted) return undefined;
+    if (text !== undefined) return text;
+  }
+  return undefined;
 }

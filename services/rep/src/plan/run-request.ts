@@ -131,7 +131,8 @@ export function buildRunRequest(
     action,
     monitor,
     dependencies: dependenciesOf(desired),
-    severalProcesses: runCount(action) > 1,
+    // Under a monitor a process may leave another behind and end well.
+    severalProcesses: monitor !== undefined || runCount(action) > 1,
     inspectImage: undefined,
     ...surroundingsOf(desired),
     resultFile: "",

@@ -71,6 +71,7 @@ export const texts = {
   startupTimedOut: (afterMs: number, attempts: number, text: string) =>
     `Timed out after ${durationText(afterMs)} (${attempts} attempts) waiting for startup check to succeed: ${text}`,
   startupNeverPassed: (afterMs: number) => `Failed after ${durationText(afterMs)}: startup health check never passed.`,
+  monitorNeverPassed: (afterMs: number) => `Timed out after ${durationText(afterMs)}: health check never passed.`,
   neverHealthy: (afterMs: number, text: string) => `Instance never healthy after ${durationText(afterMs)}: ${text}`,
   livenessFailed: (text: string) => `Liveness check unsuccessful: ${text}`,
   readinessFailed: (text: string) => `Readiness check unsuccessful: ${text}`,
