@@ -1,7 +1,8 @@
 // Starts processes through conmon, which holds a process's output and exit status when this rep is gone.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { Clock } from "@muster/shared/clock";
@@ -26,6 +27,7 @@ export interface ConmonRequest {
 /** A log is replaced by a fresh one when it is this large; so this is what is kept, and what a rep that was away can still read. */
 export const logBytes = 4 * 1_048_576;
 /** runc creates a container in 30 ms; a machine that is out of breath may take seconds. */
+const conmonNice = 10;
 const startTimeoutMs = 30_000;
 
 export const exitDir = (dir: string): string => join(dir, "exit");
@@ -109,13 +111,24 @@ export async function startUnderConmon(clock: Clock, request: ConmonRequest, sig
       pipe.on("error", (error) => give(new GardenError("tool-failed", "conmon's answer could not be read", error)));
       child.on("error", (error) => give(new GardenError("tool-failed", "conmon could not be started", error)));
     });
-    return readAnswer(line);
+    const pid = readAnswer(line);
+    yieldCpu(child);
+    return pid;
   } catch (error) {
     if (!(error instanceof GardenError) || error.code !== "process-failed") killGroup(child);
     throw error;
   } finally {
     pipe.destroy();
     child.unref();
+  }
+}
+
+/** Only once runc has ended: what it starts would inherit it. A container that shouts makes its conmon work, not its neighbours wait. */
+function yieldCpu(child: ChildProcess): void {
+  try {
+    if (child.pid !== undefined) setPriority(child.pid, conmonNice);
+  } catch {
+    // It has ended already, and the process with it.
   }
 }
 

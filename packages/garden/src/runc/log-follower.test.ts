@@ -2,6 +2,7 @@
 import { appendFile, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock } from "@muster/shared/clock";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LogFollower, parseLogLine } from "./log-follower.js";
 
@@ -11,7 +12,9 @@ let seen: string[] = [];
 const line = (text: string, stream = "stdout", tag = "F"): string =>
   `2026-11-21T13:00:00.123456789+00:00 ${stream} ${tag} ${text}\n`;
 const open = (): LogFollower =>
-  new LogFollower(file, (stream, chunk, at) => seen.push(`${stream}:${Buffer.from(chunk).toString()}:${at % 1_000}`));
+  new LogFollower(systemClock, file, (stream, chunk, at) =>
+    seen.push(`${stream}:${Buffer.from(chunk).toString()}:${at % 1_000}`),
+  );
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "muster-log-"));

@@ -84,13 +84,13 @@ export class RuncProcess implements GardenProcess {
   /** Begins to follow, or follows with another sink; what the log still holds is given first. */
   async follow(sink: OutputSink): Promise<void> {
     if (this.#exit !== undefined) {
-      const ended = new LogFollower(this.#files.logFile, sink);
+      const ended = new LogFollower(this.#clock, this.#files.logFile, sink);
       await ended.drain();
       await ended.close();
       return;
     }
     const before = this.#follower;
-    this.#follower = new LogFollower(this.#files.logFile, sink);
+    this.#follower = new LogFollower(this.#clock, this.#files.logFile, sink);
     await before?.close();
     if (this.#watchers.length === 0) this.#watch();
     await this.#look();
@@ -113,6 +113,7 @@ export class RuncProcess implements GardenProcess {
       name === "SIGTERM" && this.#files.isInit ? await readIfThere(`/proc/${pid}/status`).catch(() => undefined) : undefined;
     const spared = status !== undefined && leavesTermToKernel(status);
     if (spared) this.#endedByTerm = true;
+    if (name === "SIGKILL" || spared) this.#follower?.rush();
     try {
       process.kill(pid, spared ? "SIGKILL" : name);
     } catch {
