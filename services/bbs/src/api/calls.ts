@@ -8,8 +8,6 @@ import type * as desired from "@muster/proto/models/desired_lrp_requests";
 import type { DomainsResponse, UpsertDomainRequest, UpsertDomainResponse } from "@muster/proto/models/domain";
 import type * as evacuation from "@muster/proto/models/evacuation";
 import type { PingResponse } from "@muster/proto/models/ping";
-import { TaskDefinition as TaskDefinitionCodec, type Task as WireTask } from "@muster/proto/models/task";
-import type * as task from "@muster/proto/models/task_requests";
 import {
   actualLRPKeyFromWire,
   actualLRPToWire,
@@ -19,21 +17,10 @@ import {
   netInfoFromWire,
   routingInfoToWire,
   schedulingInfoToWire,
-  taskToWire,
 } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
-import {
-  type ActualLRP,
-  asCellId,
-  asProcessGuid,
-  asTaskGuid,
-  type DesiredLRP,
-  type ProcessGuid,
-  type Task,
-  type TaskGuid,
-} from "@muster/shared/model";
+import { type ActualLRP, asProcessGuid, type DesiredLRP, type ProcessGuid } from "@muster/shared/model";
 import { isLive } from "@muster/shared/rules";
-import type { Peer } from "@muster/shared/tls";
 import type { ActiveBbs } from "../active/active-bbs.js";
 import {
   claimActualLRP,
@@ -54,29 +41,15 @@ import {
   removeEvacuatingActualLRP,
 } from "../core/evacuation.js";
 import { upsertDomain } from "../core/small-commands.js";
-import {
-  cancelTask,
-  completeTask,
-  deleteTask,
-  desireTask,
-  failTask,
-  rejectTask,
-  resolvingTask,
-  startTask,
-} from "../core/task.js";
 import * as validation from "../core/validation/index.js";
 import type { EventHubs } from "../events/hub.js";
 import type { CommandOrigin } from "../journal/journal.js";
 import { evacuationAnswer } from "./evacuation-answers.js";
 import { resolveGroups } from "./groups.js";
+import { type CallContext, listed, readable } from "./support.js";
+import { TaskCalls } from "./task-calls.js";
 
-/** Who calls, and what came with the call. */
-export interface CallContext {
-  readonly peer: Peer;
-  readonly traceId: string;
-  /** Rule P4: the auction whose failure is told; from the metadata key `muster-auction-id`. */
-  readonly auctionId?: string | undefined;
-}
+export type { CallContext } from "./support.js";
 
 const done = { error: undefined };
 
@@ -104,10 +77,12 @@ function startRequestOf(request: actual.StartActualLRPRequest | evacuation.Evacu
   };
 }
 
-export class Calls {
+/** Every call of Diego's; those about tasks are inherited. */
+export class Calls extends TaskCalls {
   readonly #active: ActiveBbs;
 
   constructor(active: ActiveBbs) {
+    super(active);
     this.#active = active;
   }
 
@@ -286,87 +261,6 @@ export class Calls {
     );
   }
 
-  // --- tasks
-
-  async tasks(request: task.TasksRequest): Promise<Iterable<WireTask>> {
-    const picked = await this.#active.journal.read((state) =>
-      pickTasks(state, request).map((record) => ({ record, sealed: sealedDefinition(state, record.taskGuid) })),
-    );
-    return listed(picked, ({ record, sealed }) => this.#openedTask(record, sealed));
-  }
-
-  /** A cell may read the definition of a task that runs there, and of no other. */
-  async taskByGuid(request: task.TaskByGuidRequest, { peer }: CallContext): Promise<task.TaskResponse> {
-    validation.validateTaskByGuid(request);
-    const taskGuid = asTaskGuid(request.taskGuid);
-    const { record, sealed } = await this.#active.journal.read((state) => {
-      const found = state.tables.task(taskGuid);
-      if (found === undefined) throw new BbsError("ResourceNotFound");
-      if (peer.role === "cell") requireRunning(found, peer.cellId);
-      return { record: found, sealed: sealedDefinition(state, taskGuid) };
-    });
-    return { error: undefined, task: this.#openedTask(record, sealed) };
-  }
-
-  #openedTask(record: Task, sealed: Uint8Array | undefined): WireTask {
-    return readable("definition of task", record.taskGuid, sealed, (bytes) =>
-      taskToWire(record, TaskDefinitionCodec.decode(this.#active.secrets.open(bytes))),
-    );
-  }
-
-  async desireTask(request: task.DesireTaskRequest): Promise<task.TaskLifecycleResponse> {
-    validation.validateDesireTask(request);
-    const { taskGuid, domain, taskDefinition: definition } = request;
-    if (definition === undefined) throw new BbsError("InvalidRequest");
-    await this.#active.journal.submit(desireTask({ taskGuid, domain, definition }));
-    return done;
-  }
-
-  async startTask(request: task.StartTaskRequest): Promise<task.StartTaskResponse> {
-    validation.validateStartTask(request);
-    const { shouldStart } = await this.#active.journal.submit(startTask(taskOnCell(request)));
-    return { error: undefined, shouldStart };
-  }
-
-  async cancelTask(request: task.TaskGuidRequest): Promise<task.TaskLifecycleResponse> {
-    validation.validateTaskGuid(request);
-    await this.#active.journal.submit(cancelTask(asTaskGuid(request.taskGuid)));
-    return done;
-  }
-
-  async failTask(request: task.FailTaskRequest): Promise<task.TaskLifecycleResponse> {
-    validation.validateFailTask(request);
-    await this.#active.journal.submit(failTask(asTaskGuid(request.taskGuid), request.failureReason));
-    return done;
-  }
-
-  async rejectTask(request: task.RejectTaskRequest, context: CallContext): Promise<task.TaskLifecycleResponse> {
-    validation.validateRejectTask(request);
-    const { maxTaskRetries: maxRetries } = this.#active;
-    const rejection = { taskGuid: asTaskGuid(request.taskGuid), reason: request.rejectionReason, maxRetries };
-    await this.#active.journal.submit(rejectTask({ ...rejection, auctionId: context.auctionId }));
-    return done;
-  }
-
-  async completeTask(request: task.CompleteTaskRequest): Promise<task.TaskLifecycleResponse> {
-    validation.validateCompleteTask(request);
-    const { failed, failureReason, result } = request;
-    await this.#active.journal.submit(completeTask({ ...taskOnCell(request), failed, failureReason, result }));
-    return done;
-  }
-
-  async resolvingTask(request: task.TaskGuidRequest): Promise<task.TaskLifecycleResponse> {
-    validation.validateTaskGuid(request);
-    await this.#active.journal.submit(resolvingTask(asTaskGuid(request.taskGuid)));
-    return done;
-  }
-
-  async deleteTask(request: task.TaskGuidRequest): Promise<task.TaskLifecycleResponse> {
-    validation.validateTaskGuid(request);
-    await this.#active.journal.submit(deleteTask(asTaskGuid(request.taskGuid)));
-    return done;
-  }
-
   // --- desired LRPs
 
   async desireLRP(request: desired.DesireLRPRequest, context?: CallContext): Promise<desired.DesiredLRPLifecycleResponse> {
@@ -459,54 +353,6 @@ export class Calls {
       ),
     );
   }
-}
-
-/**
- * Records picked in one tick, each made a message only when it is taken: records never change, and a list of 250,000 rows must not
- * hold up the event loop.
- */
-const listed = <Record, Message>(records: readonly Record[], toWire: (record: Record) => Message): Iterable<Message> => ({
-  *[Symbol.iterator]() {
-    for (const record of records) yield toWire(record);
-  },
-});
-
-/**
- * Reads a sealed record. What cannot be read fails its call and stays where it is (Diego deletes it on sight); the message names it,
- * so that a person can mend the keys or remove it. @throws BbsError Deserialize
- */
-function readable<Message>(
-  what: string,
-  guid: string,
-  sealed: Uint8Array | undefined,
-  read: (sealed: Uint8Array) => Message,
-): Message {
-  const unreadable = (cause?: unknown) =>
-    new BbsError("Deserialize", `could not deserialize record: the ${what} ${guid}`, {}, cause);
-  if (sealed === undefined) throw unreadable();
-  try {
-    return read(sealed);
-  } catch (cause) {
-    throw unreadable(cause);
-  }
-}
-
-const sealedDefinition = (state: CoreState, taskGuid: TaskGuid): Uint8Array | undefined =>
-  state.tables.taskDefinitions.get(taskGuid)?.sealed;
-
-const pickTasks = (state: CoreState, { domain, cellId }: task.TasksRequest): Task[] =>
-  [...(cellId === "" ? state.tables.tasks.values() : state.tables.tasksOnCell(asCellId(cellId)))].filter(
-    (record) => domain === "" || record.domain === domain,
-  );
-
-const taskOnCell = ({ taskGuid, cellId }: Pick<task.StartTaskRequest, "taskGuid" | "cellId">) => ({
-  taskGuid: asTaskGuid(taskGuid),
-  cellId: asCellId(cellId),
-});
-
-function requireRunning(record: Task, cellId: string): void {
-  if (record.state === "RUNNING" && record.cellId === cellId) return;
-  throw new BbsError("PermissionDenied", `cell ${cellId} does not run this task`, { task_guid: record.taskGuid });
 }
 
 /** Starts from the narrowest index that the filter allows. */
