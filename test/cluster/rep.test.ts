@@ -1,0 +1,254 @@
+// Cells with real containers, through a whole platform: tasks with downloads, uploads, results and restarts, and a cell that is emptied.
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { rootFSOfImage } from "@muster/garden/image-ref";
+import { Action } from "@muster/proto/models/actions";
+import { type Task, TaskDefinition } from "@muster/proto/models/task";
+import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
+import { dial, unary } from "@muster/shared/rpc";
+import { readTls } from "@muster/shared/tls";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { leftovers } from "../support/garden.js";
+import { pushImage, webCommand } from "../support/images.js";
+import { fetchInstance, Platform } from "../support/platform.js";
+import { startRegistry, type TestRegistry } from "../support/registry.js";
+
+interface ClientFile {
+  readonly bbs_grpc: string[];
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+function bbsClient(home: string): BBSServiceClient {
+  const client = JSON.parse(readFileSync(join(home, "client.json"), "utf8")) as ClientFile;
+  const at = (file: string): string => join(home, file);
+  const tls = readTls({ ca_file: at(client.ca), cert_file: at(client.cert), key_file: at(client.key) });
+  return dial(BBSServiceClient, client.bbs_grpc, tls);
+}
+
+const scratch = mkdtempSync(join(tmpdir(), "muster-rep-"));
+let registry: TestRegistry;
+let platform: Platform;
+let bbs: BBSServiceClient;
+let files: Server;
+let base = "";
+let image = "";
+let rootFs = "";
+const served = new Map<string, Buffer>();
+const uploaded = new Map<string, string>();
+const asked: string[] = [];
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  image = `${registry.host}/check/app:v1`;
+  await pushImage(registry.host, { name: "check/app", tag: "v1", cmd: webCommand, exposedPorts: ["8080/tcp"], page: "page" });
+  rootFs = rootFSOfImage(image);
+  files = createServer((request, response) => {
+    const path = request.url ?? "";
+    asked.push(`${request.method} ${path}`);
+    if (request.method === "POST") {
+      let body = "";
+      request.on("data", (chunk) => {
+        body += chunk;
+      });
+      request.on("end", () => {
+        uploaded.set(path, body);
+        response.end();
+      });
+      return;
+    }
+    const found = served.get(path);
+    if (found === undefined) response.writeHead(404).end();
+    else response.writeHead(200, { etag: `"${path}"` }).end(found);
+  });
+  await new Promise<void>((resolve) => files.listen(0, "127.0.0.1", resolve));
+  base = `http://127.0.0.1:${(files.address() as AddressInfo).port}`;
+  const folder = join(scratch, "tools");
+  mkdirSync(folder);
+  writeFileSync(join(folder, "word"), "downloaded\n");
+  served.set("/tools.tgz", execFileSync("tar", ["-czf", "-", "-C", folder, "."]));
+  platform = await Platform.start(["--cells", "2", "--zones", "2", "--insecure-registry", registry.host]);
+  await platform.muster("enable-feature-flag", "diego_docker");
+  bbs = bbsClient(platform.home);
+});
+
+afterAll(async () => {
+  try {
+    bbs?.close();
+    await platform?.[Symbol.asyncDispose]();
+  } finally {
+    await registry.stop();
+    files.closeAllConnections();
+    await new Promise((resolve) => files.close(resolve));
+    rmSync(scratch, { recursive: true, force: true });
+  }
+  if (platform === undefined) return;
+  for (const cell of ["cell-1", "cell-2"]) expect(await leftovers(platform.home, cell)).toEqual([]);
+});
+
+const shell = (script: string): Action =>
+  Action.fromPartial({ runAction: { path: "/bin/sh", args: ["-c", script], user: "root", logSource: "TASK" } });
+
+async function desire(taskGuid: string, definition: Parameters<typeof TaskDefinition.fromPartial>[0]): Promise<void> {
+  const taskDefinition = TaskDefinition.fromPartial({ rootFs, memoryMb: 64, diskMb: 64, logSource: "TASK", ...definition });
+  await unary(bbs.desireTask.bind(bbs), { taskGuid, domain: "jobs", taskDefinition }, { deadlineMs: 5_000 });
+}
+
+const read = async (taskGuid: string): Promise<Task | undefined> =>
+  (await unary(bbs.taskByGuid.bind(bbs), { taskGuid }, { deadlineMs: 5_000 })).task;
+
+/** `Task.State.Completed`; what follows it has ended too. */
+const completed = 3;
+async function ended(taskGuid: string, ms = 30_000): Promise<Task> {
+  let task: Task | undefined;
+  await platform.eventually(
+    `task ${taskGuid} ends`,
+    async () => {
+      task = await read(taskGuid);
+      return (task?.state ?? 0) >= completed;
+    },
+    ms,
+  );
+  if (task === undefined) throw new Error("no such task");
+  return task;
+}
+
+describe("a task", () => {
+  it("downloads, runs one process after another, uploads, and gives its result", async () => {
+    const download = {
+      artifact: "tools",
+      from: `${base}/tools.tgz`,
+      to: "/in",
+      user: "root",
+      cacheKey: "tools",
+      checksumAlgorithm: "",
+      checksumValue: "",
+      logSource: "",
+    };
+    const upload = { artifact: "droplet", from: "/out/droplet", to: `${base}/droplet`, user: "root", logSource: "" };
+    await desire("staging", {
+      resultFile: "/out/result",
+      action: Action.fromPartial({
+        serialAction: {
+          actions: [
+            { downloadAction: download },
+            shell("mkdir /out; cat /in/word > /out/droplet; exit 0"),
+            shell('printf \'{"word":"%s"}\' "$(cat /out/droplet)" > /out/result'),
+            { uploadAction: upload },
+          ],
+        },
+      }),
+    });
+    const task = await ended("staging");
+    expect(task).toMatchObject({ failed: false, failureReason: "", result: '{"word":"downloaded"}' });
+    expect(uploaded.get("/droplet")).toBe("downloaded\n");
+  });
+
+  it("has its dependencies read-only, fetched once for the cell", async () => {
+    const cachedDependencies = [
+      {
+        name: "tools",
+        from: `${base}/tools.tgz`,
+        to: "/opt/tools",
+        cacheKey: "dep",
+        logSource: "",
+        checksumAlgorithm: "",
+        checksumValue: "",
+      },
+    ];
+    asked.length = 0;
+    const script = "cat /opt/tools/word > /result; touch /opt/tools/x 2>/dev/null && echo writable >> /result; true";
+    for (const guid of ["dep-1", "dep-2", "dep-3"])
+      await desire(guid, { cachedDependencies, resultFile: "/result", action: shell(script) });
+    for (const guid of ["dep-1", "dep-2", "dep-3"])
+      expect(await ended(guid)).toMatchObject({ failed: false, result: "downloaded\n" });
+  });
+
+  it("that fails says how, and one that cannot be made is given back with the reason", async () => {
+    await desire("bad", { action: shell("exit 7") });
+    await desire("nowhere", { rootFs: rootFSOfImage(`${registry.host}/check/none:v1`), action: shell("true") });
+    expect(await ended("bad")).toMatchObject({ failed: true, failureReason: "TASK: Exited with status 7" });
+    await platform.eventually("it was rejected", async () => ((await read("nowhere"))?.rejectionCount ?? 0) > 0, 30_000);
+    expect((await read("nowhere"))?.rejectionReason).toMatch(/^failed to create container: /);
+    await unary(bbs.cancelTask.bind(bbs), { taskGuid: "nowhere" }, { deadlineMs: 5_000 });
+  });
+
+  it("looks at an image without a container", async () => {
+    await desire("look", { action: Action.fromPartial({ inspectImageAction: { imageUrl: rootFs, logSource: "STG" } }) });
+    const task = await ended("look");
+    expect(task.failed).toBe(false);
+    expect(JSON.parse(task.result)).toMatchObject({
+      lifecycle_type: "docker",
+      image: { cmd: webCommand, exposed_tcp_ports: [8080] },
+    });
+  });
+
+  it("outlives its rep, and is cancelled with ten seconds of grace", async () => {
+    await desire("long", { resultFile: "/result", action: shell("sleep 6; echo survived > /result") });
+    await desire("endless", { action: shell("trap 'exit 0' TERM; while :; do sleep 1; done") });
+    await platform.eventually(
+      "both run",
+      async () => (await Promise.all(["long", "endless"].map(read))).every((task) => task?.state === 2),
+      20_000,
+    );
+    for (const cell of ["cell-1", "cell-2"]) process.kill((await platform.service("rep", cell)).pid, "SIGKILL");
+    expect(await ended("long")).toMatchObject({ failed: false, result: "survived\n" });
+    await unary(bbs.cancelTask.bind(bbs), { taskGuid: "endless" }, { deadlineMs: 5_000 });
+    expect(await ended("endless")).toMatchObject({ failed: true, failureReason: "task was cancelled" });
+    await platform.eventually(
+      "no container is left",
+      async () => {
+        const cells = await platform.json<{ containers: { total: number; free: number } }[]>("cells");
+        return cells.every(({ containers }) => containers.free === containers.total);
+      },
+      20_000,
+    );
+  });
+});
+
+describe("a cell that is emptied", () => {
+  it("is never short of an instance, ends up empty and present, and takes work again when that is taken back", async () => {
+    await platform.muster("push", "web", "--docker-image", image, "-i", "2");
+    const [victim] = (await platform.running("web")).filter((instance) => instance.cell_id === "cell-1");
+    if (victim === undefined) throw new Error("nothing runs on cell-1");
+    let answers = 0;
+    let over = false;
+    const asking = (async () => {
+      while (!over) {
+        const rows = (await platform.app("web")).instances.filter(
+          ({ index, state }) => index === victim.index && state === "RUNNING",
+        );
+        expect(rows.length, "an instance runs at every moment").toBeGreaterThan(0);
+        const pages = await Promise.allSettled(rows.map((row) => fetchInstance(row)));
+        if (pages.some((page) => page.status === "fulfilled" && page.value.includes("page"))) answers += 1;
+      }
+    })();
+    await platform.muster("evacuate", "cell-1", "--wait");
+    over = true;
+    await asking;
+    expect(answers).toBeGreaterThan(0);
+    const running = await platform.running("web");
+    expect(running.map((instance) => instance.cell_id)).toEqual(["cell-2", "cell-2"]);
+    expect((await platform.app("web")).instances.every(({ crash_count }) => crash_count === 0)).toBe(true);
+    const cellOne = async () =>
+      (await platform.json<{ cell_id: string; state: string }[]>("cells")).find((cell) => cell.cell_id === "cell-1")?.state;
+    expect(await cellOne()).toBe("evacuating");
+    const rep = await platform.service("rep", "cell-1");
+    process.kill(rep.pid, "SIGKILL");
+    await platform.eventually("its rep is back", async () => (await platform.service("rep", "cell-1")).pid !== rep.pid, 20_000);
+    await platform.eventually("it evacuates still", async () => (await cellOne()) === "evacuating", 20_000);
+    await platform.muster("evacuate", "cell-1", "--cancel");
+    await platform.eventually("it takes work again", async () => (await cellOne()) === "healthy", 20_000);
+    await platform.muster("scale", "web", "-i", "4");
+    await platform.eventually(
+      "work is placed there",
+      async () => (await platform.running("web")).some((instance) => instance.cell_id === "cell-1"),
+      30_000,
+    );
+  });
+});
