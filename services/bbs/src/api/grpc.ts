@@ -172,12 +172,14 @@ function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceI
 }
 
 /** One bidirectional stream is one session; its messages are taken in order, and reading pauses while too much is undecided. */
-function reportHandler(active: ActiveBbs) {
+function reportHandler(active: ActiveBbs, { elapsedMs, observe }: ServeOptions) {
   return (call: ServerDuplexStream<ReportRequest, ReportResponse>): void => {
+    const startedMs = elapsedMs();
     let over = false;
     const finish = (error: BbsError | undefined): void => {
       if (over) return;
       over = true;
+      observe?.("Report", error === undefined ? "ok" : error.code, elapsedMs() - startedMs);
       if (error === undefined) call.end();
       else call.emit("error", toServiceError(error));
     };
@@ -224,5 +226,5 @@ export function registerServices(server: Server, active: ActiveBbs, options: Ser
   server.addService(RepairServiceService, repairService(own, options));
   server.addService(BackupServiceService, backupService(own, options));
   server.addService(sharedWatchService, watchService(active, options));
-  server.addService(ReportServiceService, { report: reportHandler(active) });
+  server.addService(ReportServiceService, { report: reportHandler(active, options) });
 }
