@@ -10,4 +10,4 @@ beforeAll(async () => {
 });
 afterAll(() => etcd[Symbol.asyncDispose]());
 
-describeConformance("etcd", () => etcdHome(etcd));
+describeConformance("etcd", () => etcdHome(etcd), ["grpc"]);

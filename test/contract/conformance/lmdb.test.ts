@@ -2,4 +2,4 @@
 import { lmdbHome } from "../../support/bbs.js";
 import { describeConformance } from "./conformance.js";
 
-describeConformance("lmdb", lmdbHome);
+describeConformance("lmdb", lmdbHome, ["http"]);

@@ -5,13 +5,14 @@ import type { CallOptions, Reply } from "../../support/diego-client.js";
 import type { Message } from "../../support/diego-codec.js";
 import type { Role, Transport, World } from "./world.js";
 
-/** Instances by one letter: `a` and `c` are two on the same cell, `b` and `d` are on cells of their own. */
-export type Letter = "a" | "b" | "c" | "d";
-export const cellOf: Readonly<Record<Letter, "cell-1" | "cell-2" | "cell-3">> = {
+/** Instances by one letter: `a` and `c` are two on the same cell, `b` and `d` are on cells of their own, `r` is on one that reports. */
+export type Letter = "a" | "b" | "c" | "d" | "r";
+export const cellOf: Readonly<Record<Letter, "cell-1" | "cell-2" | "cell-3" | "cell-9">> = {
   a: "cell-1",
   b: "cell-2",
   c: "cell-1",
   d: "cell-3",
+  r: "cell-9",
 };
 
 let stages = 0;
@@ -113,10 +114,16 @@ export class Stage {
 
   /** @throws when the rule does not hold */
   async repair(rule: string, presence = 0): Promise<void> {
+    const { message } = await this.judged(rule, presence);
+    if (!message.held) throw new Error(`the rule ${rule} does not hold`);
+  }
+
+  /** Has a convergence rule judged, and carried out where it `held`. */
+  async judged(rule: string, presence = 0): Promise<Reply> {
     const { repair } = this.world.own.converger;
-    const items = [{ rule, processGuid: this.guid, index: 0, presence, name: "" }];
+    const items = [{ rule, processGuid: this.guid, index: 0, presence, name: this.guid }];
     const [result] = (await unary(repair.repair.bind(repair), { items })).results;
-    if (result?.outcome !== RepairOutcome.REPAIR_OUTCOME_DONE) throw new Error(`the rule ${rule} does not hold`);
+    return { error: undefined, message: { held: result?.outcome === RepairOutcome.REPAIR_OUTCOME_DONE } };
   }
 
   // --- what is there

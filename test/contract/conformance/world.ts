@@ -7,7 +7,7 @@ import { type BbsClients, clientsOf, type InProcessBbs, type StoreHome, startBbs
 import { type DiegoClient, grpcClient, HttpDoor, httpClient } from "../../support/diego-client.js";
 import { type EventStream, openEvents } from "../../support/diego-events.js";
 
-export const roles = ["operator", "controller", "auctioneer", "converger", "cell-1", "cell-2", "cell-3"] as const;
+export const roles = ["operator", "controller", "auctioneer", "converger", "cell-1", "cell-2", "cell-3", "cell-9"] as const;
 export type Role = (typeof roles)[number];
 export type Transport = "http" | "grpc";
 export const transports: readonly Transport[] = ["http", "grpc"];
@@ -48,7 +48,7 @@ export class World implements AsyncDisposable {
   readonly door: HttpDoor;
   readonly streams: Streams;
   /** Muster's own calls, for what Diego does by itself: convergence, presences, flags. */
-  readonly own: Readonly<Record<"operator" | "converger" | "cell-1" | "cell-2" | "cell-3", BbsClients>>;
+  readonly own: Readonly<Record<"operator" | "converger" | "cell-9", BbsClients>>;
   readonly #home: StoreHome;
   readonly #clients: ReadonlyMap<string, DiegoClient>;
 
@@ -82,9 +82,7 @@ export class World implements AsyncDisposable {
     const own = {
       operator: await ownOf("operator"),
       converger: await ownOf("converger"),
-      "cell-1": await ownOf("cell-1"),
-      "cell-2": await ownOf("cell-2"),
-      "cell-3": await ownOf("cell-3"),
+      "cell-9": await ownOf("cell-9"),
     };
     return new World({ bbs, clock, door, streams, own }, home, clients);
   }

@@ -51,7 +51,12 @@ function pairs(before: InstanceRows, after: InstanceRows): (readonly [ActualLRP 
   };
   join((was, is) => sameInstance(was.instanceKey, is.instanceKey));
   join((was, is) => was.presence === is.presence);
-  return [...come.map((is, at) => [paired[at], is] as const), ...gone.map((was) => [was, undefined] as const)];
+  // An instance that changed its place comes before whoever took that place: a lost one is suspect, and only then has a replacement.
+  const moved = ([was, is]: readonly [ActualLRP | undefined, ActualLRP]): boolean =>
+    was !== undefined && was.presence !== is.presence;
+  const found = come.map((is, at) => [paired[at], is] as const);
+  found.sort((one, other) => Number(moved(other)) - Number(moved(one)));
+  return [...found, ...gone.map((was) => [was, undefined] as const)];
 }
 
 function rowsOf({ ORDINARY, EVACUATING, SUSPECT }: InstanceRows): ActualLRP[] {

@@ -16,17 +16,7 @@ const then = (name: string, given: Given, ...more: readonly ((stage: Stage) => P
   name: `${given.name}, ${name}`,
   reach: steps(given.reach, ...more),
 });
-/** The converger's word that this rule holds; refused where it does not. */
-const repair = (rule: string): Call => ({
-  name: `the rule ${rule}`,
-  make: async (stage) => {
-    const held = await stage.repair(rule).then(
-      () => true,
-      () => false,
-    );
-    return { error: undefined, message: { held } };
-  },
-});
+const repair = (rule: string): Call => ({ name: `the rule ${rule}`, make: (stage) => stage.judged(rule) });
 const runningC = then("RUNNING c", is.crashedTwice, (stage) => stage.start("c"));
 const crashedFourTimes = then(
   "and once more",
@@ -36,6 +26,9 @@ const crashedFourTimes = then(
   (stage) => stage.claim("a"),
   (stage) => stage.crash("a"),
 );
+const startTask = (stage: Stage) => stage.ok("cell-1", "StartTask", { task_guid: stage.guid, cell_id: "cell-1" });
+const failTask = (stage: Stage) => stage.ok("operator", "FailTask", { task_guid: stage.guid, failure_reason: "because" });
+const resolving = (stage: Stage) => stage.ok("controller", "ResolvingTask", { task_guid: stage.guid });
 const listed = async (stage: Stage): Promise<boolean> =>
   ((await stage.ok("controller", "Domains", {})).domains ?? []).includes(stage.domain);
 const upsert = (ttl: number) => (stage: Stage) => stage.ok("controller", "UpsertDomain", { domain: stage.domain, ttl });
@@ -134,5 +127,55 @@ export const times: readonly Entry[] = [
       await leap(3 * seconds)(stage);
       await isListed(true)(stage);
     },
+  },
+
+  // Tasks. As in Diego, one that convergence fails goes on naming its cell.
+  {
+    given: { name: "a task Pending for 29 minutes", reach: steps((stage) => stage.desireTask(), leap(29 * minutes)) },
+    call: repair("task-expired"),
+    reply: "ok",
+    task: "Pending",
+    tasks: [],
+  },
+  {
+    given: { name: "a task Pending for 31 minutes", reach: steps((stage) => stage.desireTask(), leap(31 * minutes)) },
+    call: repair("task-expired"),
+    reply: "ok held",
+    task: 'Completed failed "not started within time limit"',
+    tasks: ['changed Pending → Completed failed "not started within time limit"'],
+  },
+  {
+    given: { name: "a task Running on a lost cell", reach: steps((stage) => stage.desireTask(), startTask) },
+    call: repair("task-cell-lost"),
+    reply: "ok held",
+    task: 'Completed cell-1 failed "cell disappeared before completion"',
+    tasks: ['changed Running cell-1 → Completed cell-1 failed "cell disappeared before completion"'],
+  },
+  {
+    given: {
+      name: "a task Resolving for 31 s",
+      reach: steps((stage) => stage.desireTask(), failTask, resolving, leap(31 * seconds)),
+    },
+    call: repair("task-unresolved"),
+    reply: "ok held",
+    task: 'Completed failed "because"',
+    tasks: ['changed Resolving failed "because" → Completed failed "because"'],
+  },
+  {
+    given: { name: "a task Completed for a minute", reach: steps((stage) => stage.desireTask(), failTask, leap(minutes)) },
+    call: repair("task-over"),
+    reply: "ok",
+    task: 'Completed failed "because"',
+    tasks: [],
+  },
+  {
+    given: {
+      name: "a task Completed for 2 minutes and more",
+      reach: steps((stage) => stage.desireTask(), failTask, leap(121 * seconds)),
+    },
+    call: repair("task-over"),
+    reply: "ok held",
+    task: "gone",
+    tasks: ['removed Completed failed "because"'],
   },
 ];
