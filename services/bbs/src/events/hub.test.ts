@@ -92,6 +92,27 @@ describe("a subscription", () => {
     expect(() => world.subscribe(["instance"])).toThrow("closed");
   });
 
+  it("that comes while a burst is being told gets what came after it", async () => {
+    const world = hubs();
+    const first = world.subscribe(["instance"]);
+    world.publish(Array.from({ length: 1_000 }, (_, index) => created(index)));
+    const late = world.subscribe(["instance"]);
+    world.publish([created(1_000)]);
+    let taken = 0;
+    while (taken < 1_001 && (await first.more())) taken += all(first).length;
+    expect([taken, all(late).length, first.over]).toEqual([1_001, 1, undefined]);
+  });
+
+  it("ends when far too much is told at once, and the next one starts anew", () => {
+    const world = hubs();
+    const flooded = world.subscribe(["instance"]);
+    world.publish(Array.from({ length: 60_000 }, (_, index) => created(index)));
+    expect(flooded.over).toBe("slow");
+    const next = world.subscribe(["instance"]);
+    world.publish([created(0)]);
+    expect(all(next)).toHaveLength(1);
+  });
+
   it("of one cell gets what concerns it, and every desire", () => {
     const world = hubs();
     const mine = world.subscribe(["desired", "instance"], "cell-1");

@@ -20,16 +20,28 @@ export const bufferedEvents = 1_024;
 /** Definitions of up to 1.4 MiB wait in events too: a subscription that holds on to more than this is slow as well. */
 export const bufferedBytes = 64 * 1024 * 1024;
 
+/**
+ * So many events are told before readers get a turn: one commit may hold more than a subscription, and who reads must not be cut for
+ * that. The rest waits, in order.
+ */
+const eventsPerTurn = 256;
+/** More than this waits when everything is told too fast for any reader: then all of them are slow. */
+const maxWaitingEvents = 50_000;
+const maxWaitingBytes = 4 * bufferedBytes;
+
 /** One event for all subscriptions; made a message once for each way of showing it, and only when somebody takes it. */
 export class HubEvent {
   readonly derived: DerivedEvent;
+  /** Its place among all events; a subscription gets those after it came. */
+  readonly place: number;
   /** Roughly what it holds in memory, its message included. */
   readonly weight: number;
   readonly #log: Log;
   readonly #messages = new Map<Showing | undefined, EventText | undefined>();
 
-  constructor(derived: DerivedEvent, log: Log) {
+  constructor(derived: DerivedEvent, place: number, log: Log) {
     this.derived = derived;
+    this.place = place;
     this.weight = weightOf(derived);
     this.#log = log;
   }
@@ -69,6 +81,7 @@ function weightOf({ hub, event }: DerivedEvent): number {
 export class Subscription {
   readonly hubs: readonly HubName[];
   readonly #cellId: string;
+  readonly #after: number;
   readonly #leave: () => void;
   readonly #pending: HubEvent[] = [];
   readonly #pendingOf: Record<HubName, number> = { desired: 0, group: 0, instance: 0, task: 0 };
@@ -77,10 +90,11 @@ export class Subscription {
   #wake: (() => void) | undefined;
   #whenOver: (() => void) | undefined;
 
-  /** `cellId` empty: not filtered. */
-  constructor(hubs: readonly HubName[], cellId: string, leave: () => void) {
+  /** `cellId` empty: not filtered. `after`: the place of the last event before it came. */
+  constructor(hubs: readonly HubName[], cellId: string, after: number, leave: () => void) {
     this.hubs = hubs;
     this.#cellId = cellId;
+    this.#after = after;
     this.#leave = leave;
   }
 
@@ -90,8 +104,9 @@ export class Subscription {
   }
 
   offer(event: HubEvent): void {
-    const { derived, weight } = event;
-    if (this.#over !== undefined || (this.#cellId !== "" && !concernsCell(derived, this.#cellId))) return;
+    const { derived, weight, place } = event;
+    if (this.#over !== undefined || place <= this.#after) return;
+    if (this.#cellId !== "" && !concernsCell(derived, this.#cellId)) return;
     if (this.#pendingOf[derived.hub] >= bufferedEvents || this.#pendingBytes + weight > bufferedBytes) {
       this.end("slow");
       return;
@@ -151,6 +166,11 @@ export class EventHubs {
     instance: new Set(),
     task: new Set(),
   };
+  /** Committed, in order, not yet told. */
+  #waiting: HubEvent[] = [];
+  #waitingBytes = 0;
+  #turnIsDue = false;
+  #lastPlace = 0;
   #closed = false;
 
   constructor({ open, log }: EventHubsOptions) {
@@ -174,31 +194,54 @@ export class EventHubs {
     return wanted.desired || wanted.instances || wanted.tasks ? takeNote(tables, changes, hints, wanted) : undefined;
   }
 
-  /** Tells what was committed. Never waits, never fails. */
+  /** Tells what was committed, the first of it at once. Never waits, never fails. */
   publish(notes: readonly CommandNote[]): void {
     for (const note of notes) {
       for (const derived of deriveEvents(note)) {
-        const members = this.#members[derived.hub];
-        if (members.size === 0) continue;
-        const event = new HubEvent(derived, this.#log);
-        for (const member of [...members]) member.offer(event);
+        if (this.#members[derived.hub].size === 0) continue;
+        this.#lastPlace += 1;
+        const event = new HubEvent(derived, this.#lastPlace, this.#log);
+        this.#waiting.push(event);
+        this.#waitingBytes += event.weight;
       }
     }
+    if (this.#waiting.length > maxWaitingEvents || this.#waitingBytes > maxWaitingBytes) {
+      this.#log.warn({ events: this.#waiting.length }, "too many events wait, all event streams end");
+      this.#waiting = [];
+      this.#waitingBytes = 0;
+      this.#endAll("slow");
+    }
+    if (!this.#turnIsDue) this.#tell();
+  }
+
+  #tell(): void {
+    const told = this.#waiting.splice(0, eventsPerTurn);
+    for (const event of told) {
+      this.#waitingBytes -= event.weight;
+      for (const member of [...this.#members[event.derived.hub]]) member.offer(event);
+    }
+    this.#turnIsDue = this.#waiting.length > 0;
+    if (this.#turnIsDue) setImmediate(() => this.#tell());
   }
 
   /** Follows some hubs from now on; `cellId` empty: of all cells. @throws BbsError Unavailable once the hubs are closed. */
   subscribe(hubs: readonly HubName[], cellId = ""): Subscription {
     if (this.#closed) throw new BbsError("Unavailable", "the event hubs are closed");
-    const subscription: Subscription = new Subscription(hubs, cellId, () => {
+    const subscription: Subscription = new Subscription(hubs, cellId, this.#lastPlace, () => {
       for (const hub of hubs) this.#members[hub].delete(subscription);
     });
     for (const hub of hubs) this.#members[hub].add(subscription);
     return subscription;
   }
 
-  /** Ends every stream, after what it has pending. */
+  /** Ends every stream, after all that was committed. */
   close(): void {
     this.#closed = true;
-    for (const members of Object.values(this.#members)) for (const member of [...members]) member.end("closed");
+    while (this.#waiting.length > 0) this.#tell();
+    this.#endAll("closed");
+  }
+
+  #endAll(why: "slow" | "closed"): void {
+    for (const members of Object.values(this.#members)) for (const member of [...members]) member.end(why);
   }
 }

@@ -74,6 +74,14 @@ async function events(stream: RawConnection, count: number): Promise<ReadEvent[]
   return eventsIn(dechunked(text).body);
 }
 
+const nothing = { ORDINARY: undefined, EVACUATING: undefined, SUSPECT: undefined };
+const created = (index: number): CommandNote => ({
+  traceId: "",
+  crashed: false,
+  tasks: [],
+  desired: [],
+  instances: [{ before: nothing, after: { ...nothing, ORDINARY: actualLRP({ index }) } }],
+});
 const cellBody = (cellId: string) => wire.EventsByCellId.encode({ cellId }).finish();
 const claim = (cellId: string) =>
   world.active.journal.submit(claimActualLRP({ processGuid, index: 0, instanceKey: instance("i", cellId) }));
@@ -204,18 +212,22 @@ describe("a subscriber", () => {
     expect(eventsIn(dechunked(text).body)).toHaveLength(2);
   });
 
+  it("that reads is not cut by a burst: a cell lost with thousands of instances is one commit after the other", async () => {
+    const stream = await world.stream("POST", "/v1/events/lrp_instances.r1");
+    const burst = 8_000;
+    world.active.events.publish(Array.from({ length: burst }, (_, index) => created(index)));
+    expect((await events(stream, burst)).map(({ id }) => id)).toEqual(Array.from({ length: burst }, (_, id) => id));
+    expect(world.active.events.subscriptions).toBe(1);
+  });
+
   it("that is too slow gets what was waiting for it and then the end; others get everything", { timeout: 30_000 }, async () => {
     const slow = await world.stream("POST", "/v1/events/lrp_instances.r1");
     const quick = await world.stream("POST", "/v1/events/lrp_instances.r1");
     slow.socket.pause();
     const annotation = "x".repeat(10_000);
-    const nothing = { ORDINARY: undefined, EVACUATING: undefined, SUSPECT: undefined };
     const note = (index: number): CommandNote => ({
-      traceId: "",
-      crashed: false,
-      tasks: [],
+      ...created(index),
       desired: [{ before: undefined, after: { record: desiredLRP({ annotation }), sealed: new Uint8Array() } }],
-      instances: [{ before: nothing, after: { ...nothing, ORDINARY: actualLRP({ index }) } }],
     });
     let published = 0;
     // Sockets and kernels take some megabytes before the subscription itself has to wait.

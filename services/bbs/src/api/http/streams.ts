@@ -39,9 +39,10 @@ export const streamRoutes: ReadonlyMap<string, StreamRoute> = new Map<string, St
 const maxStreams = 1_000;
 /** After the end of a stream its client has so long to take what was pending. */
 const lingerMs = 30_000;
-/** So many events are made and written before other work gets its turn; large ones count for more. */
+/** So much is made and written before other work gets its turn: some hundred events, or a few with large definitions. */
 const turnBytes = 256 * 1024;
-const turnEvents = 64;
+/** A connection may have so much on its way before its stream waits: enough for what is told in one turn. */
+const maxUnsentBytes = 512 * 1024;
 
 const headers = {
   "content-type": "text/event-stream; charset=utf-8",
@@ -102,18 +103,15 @@ export class EventStreams {
 
   async #write(subscription: Subscription, response: ServerResponse, showing: Showing): Promise<void> {
     let id = 0;
-    let events = 0;
     let bytes = 0;
     while (!response.destroyed && (await subscription.more())) {
       const message = subscription.take()?.message(showing);
       if (message === undefined) continue;
       const frame = `id: ${id}\nevent: ${message.name}\ndata: ${message.data}\n\n`;
       id += 1;
-      if (!response.write(frame, "latin1")) await drained(response);
-      events += 1;
       bytes += frame.length;
-      if (events < turnEvents && bytes < turnBytes) continue;
-      events = 0;
+      if (!response.write(frame, "latin1") && response.writableLength > maxUnsentBytes) await drained(response);
+      if (bytes < turnBytes) continue;
       bytes = 0;
       await new Promise((resolve) => setImmediate(resolve));
     }
