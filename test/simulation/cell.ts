@@ -97,6 +97,7 @@ export class CellSeat extends Seat {
         gracefulShutdownMs: 10_000,
         adoptionTimeoutMs: 50_000,
         evacuationTimeoutMs: 600_000,
+        containerCheckMs: 0,
       },
       probeHttp: async () => undefined,
     });

@@ -2,6 +2,7 @@
 import { addressSetting, bbsClientSettings, commonSettings, intSetting } from "@muster/shared/config";
 import { z } from "zod";
 import { defaultCacheBytes } from "./assets/cache.js";
+import { checkEveryMs } from "./garden-check.js";
 
 const name = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, "expected 1 to 64 of A-Z a-z 0-9 _ . -");
 
@@ -41,6 +42,8 @@ export const repConfigSchema = z
     graceful_shutdown_ms: intSetting({ default: 10_000, min: 100, max: 600_000 }),
     /** How long a restarted rep looks for the containers of its predecessor; the BBS waits 60 s for its inventory. */
     adoption_timeout_ms: intSetting({ default: 50_000, min: 1_000, max: 55_000 }),
+    /** Between checks of the cell with a container of its own, as Diego's; 0: none are made. */
+    container_check_interval_ms: intSetting({ default: checkEveryMs, min: 0, max: 86_400_000 }),
     /** What the download cache may hold on disk; entries in use may exceed it. Bytes. */
     download_cache_bytes: intSetting({ default: defaultCacheBytes, min: 1_000_000, max: 1_000_000_000_000 }),
     /** After this long an evacuation stops what is left, as Diego's does. */

@@ -1,14 +1,20 @@
-// Watches over the garden: does it answer, has it lost a container, does it hold one that nobody knows (cell.md sections 5 and 12)?
+// Watches over the garden: does it answer, can it run a container, has it lost a container, does it hold one that nobody knows (cell.md sections 5 and 12)?
 import type { Garden, GardenError } from "@muster/garden";
-import type { Clock } from "@muster/shared/clock";
+import type { Clock, Entropy } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
 import { asInstanceGuid, type InstanceGuid } from "@muster/shared/model";
+import { checkGarden, checkHandlePrefix } from "./garden-check.js";
 import type { Registry } from "./registry.js";
 
 export interface GardenWatchOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly garden: Garden;
+  readonly entropy: Entropy;
+  /** A root whose image is here; `undefined` before there was one. */
+  readonly checkRootFs: () => string | undefined;
+  /** Between checks with a container; 0: none are made. */
+  readonly checkMs: number;
   /** The cell turned healthy or unhealthy. */
   readonly onChange: (healthy: boolean) => void;
 }
@@ -23,6 +29,8 @@ const compareEveryMs = 60_000;
 export class GardenWatch {
   readonly #options: GardenWatchOptions;
   #silent: string | undefined;
+  /** What the last check with a container found; it stands until the next. */
+  #broken: string | undefined;
   #noSpaceUntilMs = Number.NEGATIVE_INFINITY;
   #noSpace = "";
 
@@ -32,7 +40,8 @@ export class GardenWatch {
 
   /** Why the cell takes no work; `undefined` when it does. */
   get unhealthyReason(): string | undefined {
-    if (this.#silent !== undefined) return this.#silent;
+    const found = this.#silent ?? this.#broken;
+    if (found !== undefined) return found;
     return this.#options.clock.elapsedMs() < this.#noSpaceUntilMs ? this.#noSpace : undefined;
   }
 
@@ -56,6 +65,21 @@ export class GardenWatch {
         onChange(this.unhealthyReason === undefined);
       }
       await clock.sleep(pingEveryMs, signal).catch(() => undefined);
+    }
+  }
+
+  /** Checks with a container every `checkMs` until the signal aborts; a cell counts as healthy until one says otherwise. */
+  async checkEvery(signal: AbortSignal): Promise<void> {
+    const { clock, entropy, garden, log, checkRootFs, checkMs, onChange } = this.#options;
+    while (checkMs > 0 && !signal.aborted) {
+      await clock.sleep(checkMs, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      const before = this.#broken;
+      this.#broken = await checkGarden({ clock, entropy, garden, rootFs: checkRootFs }, signal);
+      if (signal.aborted) return;
+      if (before === this.#broken) continue;
+      log.warn({ reason: this.#broken ?? "a container runs again" }, "cell health changed");
+      onChange(this.unhealthyReason === undefined);
     }
   }
 
@@ -87,7 +111,9 @@ export class GardenWatch {
       try {
         const present = new Set((await garden.containers()).map((container) => container.handle));
         for (const { instanceGuid } of mustBeThere) if (!present.has(instanceGuid)) onLost(instanceGuid);
-        this.destroyStrays([...present].filter((handle) => registry.get(asInstanceGuid(handle)) === undefined));
+        const known = (handle: string): boolean =>
+          registry.get(asInstanceGuid(handle)) !== undefined || handle.startsWith(checkHandlePrefix);
+        this.destroyStrays([...present].filter((handle) => !known(handle)));
       } catch (err) {
         log.warn({ err, retry_ms: compareEveryMs }, "garden could not list its containers");
       }

@@ -45,6 +45,7 @@ const settingsOf = (config: RepConfig): RepSettings => ({
   pollingMs: config.polling_interval_ms,
   gracefulShutdownMs: config.graceful_shutdown_ms,
   adoptionTimeoutMs: config.adoption_timeout_ms,
+  containerCheckMs: config.container_check_interval_ms,
   evacuationTimeoutMs: config.evacuation_timeout_ms,
 });
 

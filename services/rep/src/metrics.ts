@@ -70,6 +70,7 @@ function attachGauges(rep: Rep, registers: MetricsRegistry[]): void {
       },
     });
   };
+  gauge("rep_evacuating", "1 while the cell is being emptied.", () => (rep.condition.evacuating ? 1 : 0));
   gauge("rep_containers", "Containers the cell holds.", () => rep.registry.size);
   gauge("rep_containers_starting", "Containers reserved, initializing or created.", () => rep.registry.startingCount);
   gauge("rep_cell_unhealthy", "1 while the cell takes no work.", () => (rep.condition.unhealthyReason === undefined ? 0 : 1));
@@ -87,6 +88,7 @@ function attachGauges(rep: Rep, registers: MetricsRegistry[]): void {
       },
     });
   };
+  attachContainers(rep, registers);
   const { total } = rep.registry;
   capacity(
     "rep_capacity_memory_bytes",
@@ -101,4 +103,42 @@ function attachGauges(rep: Rep, registers: MetricsRegistry[]): void {
     () => rep.registry.remaining().diskMb * bytesPerMb,
   );
   capacity("rep_capacity_containers", "Containers.", total.containers, () => rep.registry.remaining().containers);
+}
+
+type Measured = Awaited<ReturnType<Rep["containerMetrics"]>>[number];
+
+/**
+ * One series for each container and kind, as container monitors have it: their number is bounded by the cell's capacity, and they go with
+ * their container. Counters of the kernel stay counters: rates are the reader's part.
+ */
+function attachContainers(rep: Rep, registers: MetricsRegistry[]): void {
+  const labelNames = ["process_guid", "index", "instance_guid", "task_guid"];
+  const gauge = (name: string, help: string, read: (one: Measured) => number): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      async collect() {
+        const containers = await rep.containerMetrics();
+        this.reset();
+        for (const one of containers) {
+          const labels = {
+            process_guid: one.processGuid,
+            index: one.taskGuid === "" ? String(one.index) : "",
+            instance_guid: one.instanceGuid,
+            task_guid: one.taskGuid,
+          };
+          this.set(labels, read(one));
+        }
+      },
+    });
+  };
+  const seconds = (ns: bigint): number => Number(ns / 1_000n) / 1_000_000;
+  gauge("rep_container_memory_bytes", "Memory a container uses.", (one) => Number(one.memoryUsageBytes));
+  gauge("rep_container_memory_quota_bytes", "Memory it may use; 0: no limit.", (one) => Number(one.memoryQuotaBytes));
+  gauge("rep_container_disk_bytes", "Disk a container uses.", (one) => Number(one.diskUsageBytes));
+  gauge("rep_container_disk_quota_bytes", "Disk it may use; 0: no limit.", (one) => Number(one.diskQuotaBytes));
+  gauge("rep_container_cpu_seconds", "CPU time a container has used since it was made.", (one) => seconds(one.cpuTimeNs));
+  gauge("rep_container_age_seconds", "Since a container was made.", (one) => seconds(one.ageNs));
 }

@@ -73,6 +73,8 @@ export interface RepSettings {
   readonly adoptionTimeoutMs: number;
   /** After this long an evacuation stops what is left. */
   readonly evacuationTimeoutMs: number;
+  /** Between checks of the cell with a container of its own; 0: none are made. */
+  readonly containerCheckMs: number;
 }
 
 /** What is counted; the shell makes metrics of it. */
@@ -106,6 +108,8 @@ export interface RepOptions {
   readonly observer?: RepObserver;
 }
 
+/** Measuring reads several files of each container. */
+const sampleMs = 1_000;
 /** A container is not watched meanwhile. */
 const monitorRetryMs = 2_000;
 /** Accepted attempts remembered for rule P1; far more than can be in flight on one cell. */
@@ -128,6 +132,8 @@ export class Rep {
   readonly #adopted: Promise<void>;
   #adoptedNow: () => void = () => undefined;
   #adopting = true;
+  #lastRootFs: string | undefined;
+  #sample: { readonly atMs: number; readonly containers: Promise<ContainerMetrics[]> } | undefined;
 
   constructor(options: RepOptions) {
     this.#options = options;
@@ -143,6 +149,9 @@ export class Rep {
       clock,
       log,
       garden,
+      entropy,
+      checkRootFs: () => this.#checkRootFs(),
+      checkMs: settings.containerCheckMs,
       onChange: (ok) => {
         observer?.gardenCheck(ok);
         this.#feed.touch();
@@ -322,8 +331,15 @@ export class Rep {
     return this.#evacuation.progress();
   }
 
-  /** What each container uses now; one that cannot say is left out. */
-  async containerMetrics(): Promise<ContainerMetrics[]> {
+  /** What each container uses, as of the last second; one that cannot say is left out. However many ask, it is measured once. */
+  containerMetrics(): Promise<ContainerMetrics[]> {
+    const { clock } = this.#options;
+    const fresh = this.#sample !== undefined && clock.elapsedMs() - this.#sample.atMs < sampleMs;
+    if (!fresh || this.#sample === undefined) this.#sample = { atMs: clock.elapsedMs(), containers: this.#measure() };
+    return this.#sample.containers;
+  }
+
+  async #measure(): Promise<ContainerMetrics[]> {
     const nowMs = this.#options.clock.nowMs();
     const all = [...this.registry.all()].map(async (record): Promise<ContainerMetrics | undefined> => {
       const container = this.#options.garden.lookup(record.instanceGuid);
@@ -343,6 +359,14 @@ export class Rep {
       };
     });
     return (await Promise.all(all)).filter((one) => one !== undefined);
+  }
+
+  /** The root of a container that is here: its image needs no registry. */
+  #checkRootFs(): string | undefined {
+    for (const record of this.registry.all()) {
+      if (record.state === "created" || record.state === "running") this.#lastRootFs = record.rootFs;
+    }
+    return this.#lastRootFs;
   }
 
   /** A monitor action may hold secrets, so a restarted rep asks for it again. */
@@ -467,6 +491,7 @@ export class Rep {
   async #watchOver(signal: AbortSignal): Promise<void> {
     await Promise.all([
       this.#gardenWatch.run(signal),
+      this.#gardenWatch.checkEvery(signal),
       this.#gardenWatch.compareEvery(signal, this.registry, (guid) => this.#executor.vanished(guid)),
     ]);
   }

@@ -35,6 +35,7 @@ export const settings: RepSettings = {
   gracefulShutdownMs: 10_000,
   adoptionTimeoutMs: 50_000,
   evacuationTimeoutMs: 600_000,
+  containerCheckMs: 600_000,
 };
 
 export const action = (run: Partial<RunAction> = {}): Action => ({
