@@ -69,6 +69,12 @@ const cases: readonly Case[] = [
     claim(),
     ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1"],
   ],
+  [
+    "claim by the evacuating changes nothing",
+    [desired(), ...rows(row(), running("a", "cell-1", { presence: "EVACUATING" }))],
+    claim(),
+    ["ORDINARY UNCLAIMED", "EVACUATING RUNNING a@cell-1"],
+  ],
   ["start of an unclaimed row", [desired(), ...rows(row())], start(), ["ORDINARY RUNNING a@cell-1"]],
   ["running wins over claimed (I9)", [desired(), ...rows(claimed("a", "cell-1"))], start(b), ["ORDINARY RUNNING b@cell-2"]],
   [

@@ -44,8 +44,9 @@ export interface ClaimRequest {
 export const claimActualLRP =
   ({ processGuid, index, instanceKey }: ClaimRequest): Command<void> =>
   (state, context) => {
-    const { ORDINARY: row, SUSPECT: suspect } = rowsOf(state, processGuid, index);
-    if (sameInstance(suspect?.instanceKey, instanceKey)) return ok;
+    const { ORDINARY: row, SUSPECT: suspect, EVACUATING: evacuating } = rowsOf(state, processGuid, index);
+    // A late word of an instance that has another row by now must not take the ordinary one too.
+    if (sameInstance(suspect?.instanceKey, instanceKey) || sameInstance(evacuating?.instanceKey, instanceKey)) return ok;
     if (row === undefined) throw new BbsError("ResourceNotFound");
     if (!wanted(state, processGuid, index) || !mayMove(row.state, "CLAIMED", row.instanceKey, instanceKey)) {
       throw new BbsError("ActualLRPCannotBeClaimed", undefined, { state: row.state });
