@@ -9,6 +9,7 @@ import { convergence } from "./tables/convergence.js";
 import { crashes, failures, removals, retirements } from "./tables/crash-remove.js";
 import * as desired from "./tables/desired.js";
 import * as details from "./tables/details.js";
+import { dockerFlag } from "./tables/docker-flag.js";
 import * as evacuation from "./tables/evacuation.js";
 import * as reads from "./tables/reads.js";
 import { reports } from "./tables/reports.js";
@@ -71,6 +72,7 @@ export function describeConformance(name: string, openHome: () => Promise<StoreH
     it.each(alone)("cells are listed while they live, over %s", (transport) => cellsAreListed(world, transport));
     // One after the other: the clock leaps.
     describe.each(alone)("in time, over %s", (transport) => playAll(transport, times));
+    describe.each(alone)("the Docker flag, over %s", (transport) => playAll(transport, dockerFlag));
     describe.each(alone)("a cell's report, over %s", (transport) => playAll(transport, reports));
   });
 }

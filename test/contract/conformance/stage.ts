@@ -3,6 +3,7 @@ import { RepairOutcome } from "@muster/proto/muster/v1/repair";
 import { unary } from "@muster/shared/rpc";
 import type { CallOptions, Reply } from "../../support/diego-client.js";
 import type { Message } from "../../support/diego-codec.js";
+import { eventually } from "../bbs/fixtures.js";
 import type { Role, Transport, World } from "./world.js";
 
 /** Instances by one letter: `a` and `c` are two on the same cell, `b` and `d` are on cells of their own, `r` is on one that reports. */
@@ -124,6 +125,15 @@ export class Stage {
     const items = [{ rule, processGuid: this.guid, index: 0, presence, name: this.guid }];
     const [result] = (await unary(repair.repair.bind(repair), { items })).results;
     return { error: undefined, message: { held: result?.outcome === RepairOutcome.REPAIR_OUTCOME_DONE } };
+  }
+
+  /** Time passes. A commit that was under way meanwhile looks stalled for a moment: goes on once the BBS takes calls again. */
+  async leap(ms: number): Promise<void> {
+    this.world.clock.leap(ms);
+    await eventually("the BBS takes calls after the leap", async () => {
+      const { error, message } = await this.call("operator", "Ping", {});
+      return error === undefined && message.available === true ? true : undefined;
+    });
   }
 
   // --- what is there

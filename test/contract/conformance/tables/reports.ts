@@ -10,7 +10,7 @@ import { scaledTo, steps } from "./givens.js";
 
 const cell = "cell-9";
 /** Long enough for any hold-back after losses of cells (C3). */
-const calm = async (stage: Stage): Promise<void> => stage.world.clock.leap(300_000);
+const calm = (stage: Stage) => stage.leap(300_000);
 const wanted = (stage: Stage) => stage.desire();
 const evacuated = (stage: Stage) => stage.ok(cell, "EvacuateRunningActualLRP", stage.started("r"));
 

@@ -11,7 +11,7 @@ const reason = '"exit status 1"';
 const seconds = 1_000;
 const minutes = 60 * seconds;
 
-const leap = (ms: number) => async (stage: Stage) => stage.world.clock.leap(ms);
+const leap = (ms: number) => (stage: Stage) => stage.leap(ms);
 const then = (name: string, given: Given, ...more: readonly ((stage: Stage) => Promise<unknown>)[]): Given => ({
   name: `${given.name}, ${name}`,
   reach: steps(given.reach, ...more),
