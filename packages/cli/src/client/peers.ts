@@ -34,18 +34,20 @@ export async function dialAuctioneer(platform: Platform): Promise<AuctioneerClie
   const lock = (await platform.locks()).find((resource) => resource.key === lockKeys.auctioneer);
   const address = addressIn(lock?.value ?? "");
   if (address === undefined) throw new UnreachableError("no auctioneer is active", "see `muster status`");
-  return dial(AuctioneerServiceClient, [address], platform.tls);
+  return dial(AuctioneerServiceClient, [address], platform.tls, "auctioneer");
 }
 
 /** The rep's address as its presence tells it. */
 export const repAddressOf = (presence: Pick<CellPresence, "repAddress" | "repUrl">): string =>
   addressIn(presence.repAddress) ?? addressIn(presence.repUrl) ?? "";
 
-export const dialRep = (platform: Platform, address: string): RepClient => dial(RepServiceClient, [address], platform.tls);
+/** The rep of this very cell: whoever else answers there is not talked to. */
+export const dialRep = (platform: Platform, cell: { readonly cellId: string; readonly address: string }): RepClient =>
+  dial(RepServiceClient, [cell.address], platform.tls, `cell:${cell.cellId}`);
 
 /** A live cell's rep. @throws RefusedError when no live cell has this id. */
 export async function dialCell(platform: Platform, cellId: string): Promise<RepClient> {
   const presence = (await platform.cells()).find((cell) => cell.cellId === cellId);
   if (presence === undefined) throw new RefusedError(`cell ${cellId} not found among the live cells`, "see `muster cells`");
-  return dialRep(platform, repAddressOf(presence));
+  return dialRep(platform, { cellId, address: repAddressOf(presence) });
 }

@@ -49,7 +49,7 @@ export async function readCells(platform: Platform): Promise<CellShape[]> {
   const shapes = await Promise.all(
     [...tables.cells.values()].map(async (cell) => {
       const live = cell.lostAtMs === undefined;
-      const seen = live ? (heard.get(cell.cellId) ?? (await askCell(platform, repAddressOf(cell)))) : undefined;
+      const seen = live ? (heard.get(cell.cellId) ?? (await askCell(platform, cell))) : undefined;
       const tasks = [...tables.tasksOnCell(cell.cellId)].length;
       return cellShape(cell, seen, instances.get(cell.cellId) ?? 0, tasks);
     }),
@@ -77,8 +77,8 @@ async function askAuctioneer(platform: Platform): Promise<ReadonlyMap<string, Se
 const seenBy = (cell: CellSummary): Seen => ({ ...cell, healthy: cell.state !== "unhealthy" });
 
 /** The first message of the cell's own state stream; `undefined` when it does not answer. */
-async function askCell(platform: Platform, address: string): Promise<Seen | undefined> {
-  const rep = dialRep(platform, address);
+async function askCell(platform: Platform, cell: Cell): Promise<Seen | undefined> {
+  const rep = dialRep(platform, { cellId: cell.cellId, address: repAddressOf(cell) });
   try {
     const bounds = { deadlineMs: askMs, signal: platform.signal };
     for await (const { available, healthy } of serverStream(rep.state.bind(rep), {}, bounds)) {
@@ -161,7 +161,7 @@ export async function evacuate(context: Context, cellId: string, options: Evacua
   const { platform } = session;
   const presence = (await platform.cells()).find((each) => each.cellId === cellId);
   if (presence === undefined) throw new RefusedError(`cell ${cellId} not found among the live cells`, "see `muster cells`");
-  const rep = dialRep(platform, repAddressOf(presence));
+  const rep = dialRep(platform, { cellId, address: repAddressOf(presence) });
   try {
     await unary(rep.evacuate.bind(rep), { cancel: options.cancel ?? false, progressOnly: false }, { signal: platform.signal });
   } finally {

@@ -117,7 +117,7 @@ async function* linesOf(
   followOn: boolean,
   bounds: { readonly deadlineMs?: number; readonly signal: AbortSignal },
 ): AsyncGenerator<LogLine, void, undefined> {
-  const rep = dialRep(platform, source.address);
+  const rep = dialRep(platform, source);
   try {
     const request = { instanceGuid: "", processGuid, follow: followOn };
     for await (const message of serverStream(rep.logs.bind(rep), request, bounds)) yield logLine(message);
