@@ -8,6 +8,7 @@ import { collect, dial, serverStream, unary } from "@muster/shared/rpc";
 import { readTls } from "@muster/shared/tls";
 import { describe, expect, it } from "vitest";
 import { startEtcd } from "../support/etcd.js";
+import { issued, startGuardedEtcd } from "../support/guarded-etcd.js";
 import { Platform } from "../support/platform.js";
 
 interface ClientFile {
@@ -52,6 +53,23 @@ async function desireUntilAcknowledged(client: BBSServiceClient, processGuid: st
   }
   throw new Error(`${processGuid} was not acknowledged in time`);
 }
+
+describe("an etcd that lets nobody in unasked", () => {
+  it("serves a platform that shows certificate, user and password", async () => {
+    await using etcd = await startGuardedEtcd("/muster/");
+    const { cert, key } = await issued(etcd.authority, "platform");
+    const flags = [
+      ...["--store", "etcd", "--etcd", etcd.endpoints.join(","), "--etcd-quota", "2G"],
+      ...["--etcd-ca", await etcd.file(etcd.authority.certificatePem)],
+      ...["--etcd-cert", await etcd.file(cert), "--etcd-key", await etcd.file(key)],
+      ...["--etcd-user", etcd.user, "--etcd-password-file", await etcd.file(etcd.password)],
+    ];
+    await using platform = await Platform.start([...flags, "--runtime", "simulated", "--cells", "1"]);
+    const client = bbsClient(platform.home);
+    await desireUntilAcknowledged(client, "guarded", AbortSignal.timeout(30_000));
+    client.close();
+  });
+});
 
 describe("two BBSs on etcd", () => {
   it("a killed active BBS is followed by the other, with every acknowledged LRP", async () => {

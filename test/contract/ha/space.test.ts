@@ -36,11 +36,13 @@ const update = ({ bbs }: BbsClients, processGuid: string, fields: Parameters<typ
 const scaleTo = (value: number) => ({ optionalInstances: { $case: "instances" as const, value } });
 const annotated = (value: string) => ({ optionalAnnotation: { $case: "annotation" as const, value } });
 
+const heavyBytes = 200_000;
+
 /** Desires heavy LRPs until one is refused; returns how many were taken. */
 async function fill(operator: BbsClients): Promise<number> {
   for (let n = 0; n < 500; n += 1) {
-    // Slowly enough for the BBS to look at its store between.
-    await new Promise((resolve) => setTimeout(resolve, 120));
+    // In the end slowly enough for the BBS, which looks every two seconds, to see each level.
+    if (n * heavyBytes > 0.55 * quotaMb * 1024 ** 2) await new Promise((resolve) => setTimeout(resolve, 300));
     const said = await outcome(desire(operator, heavy(`heavy-${n}`)));
     if (said === "ResourceExhausted") return n;
     expect(said).toBe("ok");
@@ -101,7 +103,8 @@ describe("etcd", () => {
 
   it("its alarm: reads go on, health says what to do, and writes come back by themselves once that is done", async () => {
     await using etcd = await startEtcd({ quotaBytes: quotaMb * 1024 ** 2 });
-    await using bbs = await spawnBbs(withSettings(await etcdHome(etcd), { quota_mb: quotaMb }), { leadershipTtlMs: 10_000 });
+    const home = withSettings(await etcdHome(etcd), { quota_mb: quotaMb });
+    await using bbs = await spawnBbs(home, { leadershipTtlMs: 10_000 });
     await bbs.until("active");
     using operator = await clientsOf([bbs.address], "operator");
     await desire(operator, desired("before"));
@@ -126,6 +129,9 @@ describe("etcd", () => {
     expect(health.detail).toContain("etcdctl defrag");
     expect(health.detail).toContain("etcdctl alarm disarm");
     expect(await statesOf(operator, "before")).toEqual(["UNCLAIMED"]);
+    // A standby could not be elected now: it says so too.
+    await using standby = await spawnBbs(home, { leadershipTtlMs: 10_000 });
+    await eventually("the standby knows", async () => (await standby.health())?.detail?.includes("alarm disarm") || undefined);
     await withEtcd(etcd.endpoints, async (client) => {
       await client.delete().prefix("foreign-");
       await makeRoom(client);

@@ -304,6 +304,27 @@ describe("limits and housekeeping", () => {
     expect((await recordsOf(store)).records).toHaveLength(1_001);
   });
 
+  it("compactions that fail are counted, and go on when etcd is back", async () => {
+    await using etcd = await startEtcd();
+    const timing = { compactEveryMs: 50, keepHistoryMs: 50, callMs: 200, patienceMs: 200 };
+    await using store = await door(etcd.endpoints, { timing });
+    const bbs = await lead(store, 60_000);
+    // Without a write between there is nothing to compact.
+    const counts = async () => {
+      await bbs.insist([put("a", "1")]);
+      return (await store.usage(never)).compactions;
+    };
+    await expect.poll(async () => (await counts()).done, { timeout: 10_000 }).toBeGreaterThan(0);
+    expect((await counts()).failed).toBe(0);
+    etcd.freeze();
+    await sleep(1_500);
+    etcd.thaw();
+    await etcd.ready();
+    const { done, failed } = await counts();
+    expect(failed).toBeGreaterThan(0);
+    await expect.poll(async () => (await counts()).done, { timeout: 10_000 }).toBeGreaterThan(done);
+  });
+
   it("a head that another version wrote is taken over by a resend", async () => {
     await using etcd = await startEtcd();
     const prefix = "/newer/";
