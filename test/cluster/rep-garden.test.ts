@@ -3,10 +3,12 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Container, lentShell } from "@muster/garden";
+import { type Container, type ContainerSpec, type Garden, lentShell } from "@muster/garden";
+import { checkGarden } from "@muster/rep";
+import { systemClock, systemEntropy } from "@muster/shared/clock";
 import { afterAll, describe, expect, it } from "vitest";
 import { eventually, never, runScript, shell } from "../support/garden.js";
-import { useGarden, withContainer } from "../support/garden-suite.js";
+import { app, test, useGarden, withContainer } from "../support/garden-suite.js";
 
 useGarden();
 
@@ -143,5 +145,23 @@ describe("processes that pass", () => {
       },
       { lasting: true },
     );
+  });
+});
+
+describe("the cell's check with a container", () => {
+  it("finds a sound cell sound, a broken one broken, and leaves nothing", async () => {
+    const check = { clock: systemClock, entropy: systemEntropy, garden: test.garden };
+    expect(await checkGarden({ ...check, rootFs: () => app }, never)).toBeUndefined();
+    expect(await checkGarden({ ...check, rootFs: () => `${app}-not-there` }, never)).toBeUndefined();
+    const broken = {
+      containers: () => test.garden.containers(),
+      destroy: (handle: string) => test.garden.destroy(handle),
+      create: (spec: ContainerSpec, signal: AbortSignal) => test.garden.create({ ...spec, memoryMb: 1 }, signal),
+    } as Garden;
+    // In one megabyte no process starts.
+    expect(await checkGarden({ ...check, garden: broken, rootFs: () => app }, never)).toMatch(
+      /^the cell cannot run a container: /,
+    );
+    expect(await test.garden.containers()).toEqual([]);
   });
 });
