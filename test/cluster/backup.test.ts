@@ -25,7 +25,7 @@ const running = async (platform: Platform, app: string, count: number): Promise<
   (await platform.running(app)).length === count;
 
 it("an app comes back from a backup, in its home and on etcd, however much was changed meanwhile", {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const dir = await mkdtemp(join(tmpdir(), "muster-backups-"));
   await using _dir = { [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
