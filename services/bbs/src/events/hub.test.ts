@@ -134,6 +134,13 @@ it("an event whose definition cannot be opened is left out, the rest goes on", (
   expect(all(subscription).map((event) => event.message(showing)?.name)).toEqual([undefined, "actual_lrp_instance_created"]);
 });
 
+it("what cannot be derived costs its events alone: the journal goes on", () => {
+  const world = hubs();
+  const subscription = world.subscribe(["instance"]);
+  world.publish([note({ instances: [undefined as never] }), created(0)]);
+  expect(all(subscription)).toHaveLength(1);
+});
+
 describe("behind the journal", () => {
   let active: ActiveBbs | undefined;
   afterEach(() => active?.drain());

@@ -191,13 +191,14 @@ export class EventHubs {
   note(tables: Pick<Tables, "rows" | "runInfos" | "taskDefinitions">, changes: readonly Change[], hints: CommandHints) {
     const { desired, group, instance, task } = this.#members;
     const wanted = { desired: desired.size > 0, instances: group.size + instance.size > 0, tasks: task.size > 0 };
-    return wanted.desired || wanted.instances || wanted.tasks ? takeNote(tables, changes, hints, wanted) : undefined;
+    if (!wanted.desired && !wanted.instances && !wanted.tasks) return undefined;
+    return this.#guarded(() => takeNote(tables, changes, hints, wanted));
   }
 
   /** Tells what was committed, the first of it at once. Never waits, never fails. */
   publish(notes: readonly CommandNote[]): void {
     for (const note of notes) {
-      for (const derived of deriveEvents(note)) {
+      for (const derived of this.#guarded(() => deriveEvents(note)) ?? []) {
         if (this.#members[derived.hub].size === 0) continue;
         this.#lastPlace += 1;
         const event = new HubEvent(derived, this.#lastPlace, this.#log);
@@ -212,6 +213,16 @@ export class EventHubs {
       this.#endAll("slow");
     }
     if (!this.#turnIsDue) this.#tell();
+  }
+
+  /** The journal calls in the middle of its work, and event streams must never be what ends it. */
+  #guarded<Made>(make: () => Made): Made | undefined {
+    try {
+      return make();
+    } catch (err) {
+      this.#log.error({ err }, "events of a command are lost");
+      return undefined;
+    }
   }
 
   #tell(): void {
