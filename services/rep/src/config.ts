@@ -34,6 +34,17 @@ export const repConfigSchema = z
     insecure_registries: z.array(addressSetting).max(64).default([]),
     /** PEM files of authorities that private registries' certificates are signed by. */
     registry_ca_files: z.array(z.string()).max(64).default([]),
+    /** Holds `<stack>.tar`, `.tar.gz` or `.tgz` for each stack that `preloaded:<stack>` may name. */
+    preloaded_dir: z.string().min(1).optional(),
+    /** What the volume driver `local` offers, by name: a folder of this machine, to be read or written. */
+    local_volumes: z
+      .record(name, z.strictObject({ folder: z.string().startsWith("/"), access: z.enum(["r", "rw"]) }))
+      .default({}),
+    /** `address` or `address:port` where the platform answers on other machines: out of containers' reach whatever their rules say. */
+    protected_addresses: z
+      .array(z.string().regex(/^[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]{1,5})?$/, "expected an IPv4 address, or address:port"))
+      .max(64)
+      .default([]),
     /** How long the cell counts as present after its last heartbeat. */
     presence_ttl_ms: intSetting({ default: 5_000, min: 500, max: 300_000 }),
     /** Between comparisons of everything with everything. */

@@ -15,7 +15,7 @@ import { CellTransfers } from "./assets/transfers.js";
 import { unpackArchive } from "./assets/unpack.js";
 import { type RepConfig, repConfigSchema } from "./config.js";
 import { type DataFolder, openDataFolder } from "./data/folder.js";
-import { openGarden } from "./garden.js";
+import { type OpenGarden, openGarden } from "./garden.js";
 import { dialBBS } from "./io/grpc.js";
 import { repMetrics } from "./metrics.js";
 import { Rep, type RepSettings } from "./rep.js";
@@ -32,7 +32,9 @@ const openFolder = (config: RepConfig, log: Log): Promise<DataFolder> => {
   return openDataFolder(dataPath(config), systemEntropy, log);
 };
 
-const settingsOf = (config: RepConfig): RepSettings => ({
+const settingsOf = (config: RepConfig, { stacks, volumeDrivers }: OpenGarden): RepSettings => ({
+  stacks,
+  volumeDrivers,
   cellId: config.cell_id,
   cellIndex: config.cell_index,
   zone: config.zone,
@@ -53,7 +55,8 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
   log.info({ cell_id: config.cell_id, settings: maskSecrets(config) }, "starting");
   const tls = readTls(config.tls);
   const folder = await openFolder(config, log);
-  const { garden, probeHttp } = openGarden(config, { clock: systemClock, entropy: systemEntropy, log });
+  const opened = openGarden(config, { clock: systemClock, entropy: systemEntropy, log });
+  const { garden } = opened;
   const bbs = dialBBS(config.bbs_addresses, tls);
   const metricsRegistry = createRegistry(config.name);
   const metrics = repMetrics(metricsRegistry);
@@ -67,8 +70,8 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
     owner: folder.owner,
     evacuating: folder.evacuating,
     rememberEvacuating: (evacuating) => folder.setEvacuating(evacuating),
-    settings: settingsOf(config),
-    probeHttp,
+    settings: settingsOf(config, opened),
+    probeHttp: opened.probeHttp,
     transfers: transfersOf(config, log),
     observer: metrics.observer,
   });

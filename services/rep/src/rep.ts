@@ -63,6 +63,9 @@ export interface RepSettings {
   /** host:port of the rep's gRPC interface. */
   readonly repAddress: string;
   readonly rootFSSchemes: readonly string[];
+  /** Stacks that `preloaded:<stack>` may name; none when left out. */
+  readonly stacks?: readonly string[];
+  readonly volumeDrivers?: readonly string[];
   readonly placementTags: readonly string[];
   readonly optionalPlacementTags: readonly string[];
   /** 0: the garden's. MiB. */
@@ -293,6 +296,7 @@ export class Rep {
         closedBecause: this.#closedBecause(),
         remaining: this.registry.remaining(),
         rootFSSchemes: new Set(this.#options.settings.rootFSSchemes),
+        stacks: new Set(this.#options.settings.stacks),
         holds: (processGuid, index) => this.registry.holds(processGuid, index),
         holdsTask: (taskGuid) => this.registry.ofTask(asTaskGuid(taskGuid)).some((record) => record.state !== "completed"),
         accepted: (auctionId) => this.#acceptedBefore(auctionId),

@@ -11,6 +11,9 @@ export interface CellIdentity {
   /** host:port of the rep's gRPC interface. */
   readonly repAddress: string;
   readonly rootFSSchemes: readonly string[];
+  /** Stacks that `preloaded:<stack>` may name. */
+  readonly stacks?: readonly string[];
+  readonly volumeDrivers?: readonly string[];
   readonly placementTags: readonly string[];
   readonly optionalPlacementTags: readonly string[];
   readonly total: Resources;
@@ -58,8 +61,13 @@ export interface StateChange {
   readonly removedTasks: readonly string[];
 }
 
-const providers = (schemes: readonly string[]): RootFSProvider[] =>
-  schemes.map((scheme) => ({ scheme, fixedSet: false, names: [] }));
+const providers = ({ rootFSSchemes, stacks = [] }: CellIdentity): RootFSProvider[] => [
+  ...rootFSSchemes.map((scheme) => ({ scheme, fixedSet: false, names: [] })),
+  ...(stacks.length === 0 ? [] : [{ scheme: preloaded, fixedSet: true, names: [...stacks] }]),
+];
+
+/** The scheme of roots that the cell itself has. */
+const preloaded = "preloaded";
 
 /** One message of the state stream; with `full` the reader forgets what it knew. */
 export function cellState(identity: CellIdentity, condition: CellCondition, change: StateChange): StateResponse {
@@ -74,8 +82,8 @@ export function cellState(identity: CellIdentity, condition: CellCondition, chan
     evacuating: condition.evacuating,
     healthy: condition.unhealthyReason === undefined,
     unhealthyReason: condition.unhealthyReason ?? "",
-    rootFsProviders: providers(identity.rootFSSchemes),
-    volumeDrivers: [],
+    rootFsProviders: providers(identity),
+    volumeDrivers: [...(identity.volumeDrivers ?? [])],
     placementTags: [...identity.placementTags],
     optionalPlacementTags: [...identity.optionalPlacementTags],
     proxyMemoryAllocationMb: 0,
@@ -93,7 +101,7 @@ export const cellPresence = (identity: CellIdentity): CellPresence => ({
   repUrl: `https://${identity.repAddress}`,
   zone: identity.zone,
   capacity: { ...identity.total },
-  rootfsProviders: identity.rootFSSchemes.map((name) => ({ name, properties: [] })),
+  rootfsProviders: providers(identity).map(({ scheme, names }) => ({ name: scheme, properties: names })),
   placementTags: [...identity.placementTags],
   optionalPlacementTags: [...identity.optionalPlacementTags],
   annotations: {},

@@ -46,8 +46,13 @@ describe("admission", () => {
     { what: "disk", over: { diskMb: 2_000 }, reason: "insufficient resources available: disk (asked 2000 MB, free 1000 MB)" },
     { what: "another rootfs", over: { rootFs: "preloaded:x" }, reason: "found no compatible cell for required rootfs" },
     { what: "a rootfs that is no URL", over: { rootFs: "app" }, reason: "found no compatible cell for required rootfs" },
+    { what: "a stack it has not", over: { rootFs: "preloaded:other" }, reason: "found no compatible cell for required rootfs" },
   ])("refuses for $what", ({ over, reason }) => {
     expect(reasons(open, [ask("p", over)])).toEqual({ p: reason });
+  });
+
+  it("takes the stacks it has", () => {
+    expect(reasons({ ...open, stacks: new Set(["fs4"]) }, [ask("p", { rootFs: "preloaded:fs4" })])).toEqual({ p: "now" });
   });
 
   it("refuses everything while closed, except what it took before", () => {

@@ -28,6 +28,8 @@ export interface Admission {
   readonly remaining: Resources;
   /** The schemes of root file systems this cell can run, lower case. */
   readonly rootFSSchemes: ReadonlySet<string>;
+  /** Stacks that `preloaded:<stack>` may name. */
+  readonly stacks?: ReadonlySet<string>;
   /** Whether a container that is not completed holds this index. */
   holds(processGuid: string, index: number): boolean;
   /** Whether a container that is not completed holds this task. */
@@ -43,6 +45,12 @@ export type Verdict<Ask> =
   | { readonly ask: Ask; readonly take: "refused"; readonly reason: string };
 
 const schemeOf = (rootFs: string): string => rootFs.slice(0, Math.max(0, rootFs.indexOf(":"))).toLowerCase();
+
+const runs = ({ rootFSSchemes, stacks }: Admission, rootFs: string): boolean => {
+  const scheme = schemeOf(rootFs);
+  if (scheme === "preloaded") return stacks?.has(rootFs.slice(scheme.length + 1)) ?? false;
+  return rootFSSchemes.has(scheme);
+};
 
 /** Largest memory first, in the order given otherwise. Source: cell.md, POST /work, step 1. */
 const byMemory = (asks: readonly LRPAsk[]): LRPAsk[] => asks.toSorted((a, b) => b.memoryMb - a.memoryMb);
@@ -76,7 +84,7 @@ class Counter {
     const id = `id ${ask.auctionId}`;
     if (state.accepted(ask.auctionId) || this.#taken.has(id)) return { ask, take: "before" };
     if (state.closedBecause !== undefined) return refused(state.closedBecause);
-    if (!state.rootFSSchemes.has(schemeOf(ask.rootFs))) return refused("found no compatible cell for required rootfs");
+    if (!runs(state, ask.rootFs)) return refused("found no compatible cell for required rootfs");
     if (held || this.#taken.has(slot)) return refused(heldText);
     const short = shortOf(ask, this.#left);
     if (short !== undefined) return refused(`insufficient resources available: ${short}`);
