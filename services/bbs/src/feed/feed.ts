@@ -355,10 +355,13 @@ export class Feed implements History {
   /** The commit after this one; `undefined` after the last, "lost" when it is no longer kept. */
   after(sequence: bigint): FeedEntry | "lost" | undefined {
     if (sequence >= this.#lastSequence) return undefined;
+    if (sequence < this.#reachesBackTo) return "lost";
     const oldest = this.#history[this.#start];
-    if (sequence < this.#reachesBackTo || oldest === undefined) return "lost";
+    // The commit that began this term changed nothing and is not kept: who stands before it has missed nothing.
+    if (oldest === undefined) return undefined;
     // Commits are numbered without gaps.
-    return this.#history[this.#start + Number(sequence + 1n - oldest.sequence)] ?? "lost";
+    const ahead = Math.max(0, Number(sequence + 1n - oldest.sequence));
+    return this.#history[this.#start + ahead] ?? "lost";
   }
 
   /** Joins now: takes every commit from here on. */
