@@ -26,6 +26,8 @@ export interface FailoverFigures {
   /** What the records take in etcd, history included. */
   readonly store_bytes: number;
   readonly rss_bytes: number;
+  /** CPU time that the standby took from the kill to serving: what its load costs on a machine that has other work. */
+  readonly takeover_cpu_seconds: number;
 }
 
 const instances = 5;
@@ -43,6 +45,7 @@ export async function measureFailover({ records, ttlMs }: FailoverOptions): Prom
   using operator = await clientsOf([first.address, standby.address], "operator");
   await fill(operator, Math.ceil(records / instances));
   const storeBytes = await metricOnce(first, "bbs_store_used_bytes");
+  const cpuBefore = await standby.metric("process_cpu_seconds_total");
   const killedMs = systemClock.elapsedMs();
   const sinceKill = (): number => Math.round(systemClock.elapsedMs() - killedMs);
   first.kill("SIGKILL");
@@ -62,6 +65,7 @@ export async function measureFailover({ records, ttlMs }: FailoverOptions): Prom
     target_ms: ttlMs + 10_000,
     store_bytes: storeBytes,
     rss_bytes: await standby.metric("process_resident_memory_bytes"),
+    takeover_cpu_seconds: Number(((await standby.metric("process_cpu_seconds_total")) - cpuBefore).toFixed(2)),
   };
 }
 

@@ -1,4 +1,8 @@
 // A store that fills up under a real BBS: first new desires are refused, then, if somebody else fills it, all writes; both end by themselves.
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import { unary } from "@muster/shared/rpc";
 import { describe, expect, it } from "vitest";
@@ -9,6 +13,7 @@ import {
   desire,
   desired,
   eventually,
+  fresh,
   instance,
   keyOf,
   outcome,
@@ -150,4 +155,32 @@ it("LMDB: at 85 % of its bound new desires are refused and all else goes on, unt
   const filled = await fill(operator);
   await expectOnlyDesiresRefused(bbs, operator, filled);
   await desiredAgain(operator);
+});
+
+it("LMDB on a disk that somebody else fills: reads go on, health says where to make room, and writes come back by themselves", async () => {
+  await using home = await lmdbHome();
+  const disk = mkdtempSync(join(tmpdir(), "muster-disk-"));
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=16m", "tmpfs", disk]);
+  try {
+    await using bbs = await spawnBbs(withSettings(home, { path: join(disk, "store") }));
+    await bbs.until("active");
+    using operator = await clientsOf([bbs.address], "operator");
+    await desire(operator, desired("before"));
+    const foreign = join(disk, "foreign");
+    spawnSync("dd", ["if=/dev/zero", `of=${foreign}`, "bs=4k"], { stdio: "ignore" });
+    // Freed pages are written again before the file grows: a few may pass.
+    await eventually("a write is refused for want of space", async () => {
+      await outcome(desire(operator, heavy(fresh("too-much"))));
+      return (await bbs.health())?.state === "read-only" || undefined;
+    });
+    expect((await bbs.health())?.detail).toContain(`make room on the disk of ${join(disk, "store")}`);
+    expect(await statesOf(operator, "before")).toEqual(["UNCLAIMED"]);
+    rmSync(foreign);
+    await eventually("writes come back", async () => ((await bbs.health())?.state === "active" ? true : undefined));
+    await update(operator, "before", annotated("after"));
+    expect(bbs.running).toBe(true);
+  } finally {
+    execFileSync("umount", [disk]);
+    rmSync(disk, { recursive: true });
+  }
 });
