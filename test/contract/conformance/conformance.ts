@@ -1,5 +1,5 @@
 // The conformance suite: tables of "given, call, reply, records, events" from the reference, each entry over Diego's HTTP API and over
-// gRPC, on one store. Entries keep to names of their own, so they run side by side on one BBS.
+// gRPC. Entries keep to names of their own, so they run side by side on one BBS.
 import { afterAll, beforeAll, describe, it } from "vitest";
 import type { StoreHome } from "../../support/bbs.js";
 import { cellsAreListed } from "./cells.js";
@@ -51,10 +51,14 @@ const tables: Readonly<Record<string, readonly Entry[]>> = {
 };
 
 /**
- * `openHome` gives an empty store; one BBS on it plays every entry. What must be played alone takes its time, and what it asks is the
- * same behind either door: a slow store may have it over `alone` only.
+ * `openHome` gives an empty store; one BBS on it plays every entry. What a door does is the same on every store, and what a store
+ * keeps the same behind either door: on memory every entry is played `over` both, elsewhere over one, which halves the suite's time.
  */
-export function describeConformance(name: string, openHome: () => Promise<StoreHome>, alone = transports): void {
+export function describeConformance(
+  name: string,
+  openHome: () => Promise<StoreHome>,
+  over: readonly Transport[] = transports,
+): void {
   describe(`Diego's BBS on ${name}`, () => {
     let world: World;
     beforeAll(async () => {
@@ -66,13 +70,13 @@ export function describeConformance(name: string, openHome: () => Promise<StoreH
       const served = entries.filter((entry) => transport === "http" || !entry.call.httpOnly);
       for (const entry of served) it(entryName(entry), () => play(world, transport, entry));
     };
-    describe.concurrent.each(transports)("over %s", (transport) => {
+    describe.concurrent.each(over)("over %s", (transport) => {
       for (const [title, entries] of Object.entries(tables)) describe(title, () => playAll(transport, entries));
     });
-    it.each(alone)("cells are listed while they live, over %s", (transport) => cellsAreListed(world, transport));
+    it.each(over)("cells are listed while they live, over %s", (transport) => cellsAreListed(world, transport));
     // One after the other: the clock leaps.
-    describe.each(alone)("in time, over %s", (transport) => playAll(transport, times));
-    describe.each(alone)("the Docker flag, over %s", (transport) => playAll(transport, dockerFlag));
-    describe.each(alone)("a cell's report, over %s", (transport) => playAll(transport, reports));
+    describe.each(over)("in time, over %s", (transport) => playAll(transport, times));
+    describe.each(over)("the Docker flag, over %s", (transport) => playAll(transport, dockerFlag));
+    describe.each(over)("a cell's report, over %s", (transport) => playAll(transport, reports));
   });
 }
