@@ -172,6 +172,17 @@ describe("a download", () => {
     }
   });
 
+  it("gives the login that its address holds", async () => {
+    let login: string | undefined;
+    answer = (incoming, response) => {
+      login = incoming.headers.authorization;
+      response.end("x");
+    };
+    const from = `${base.replace("http://", "http://blob:p%40ss@")}/a`;
+    await download(instant, { from, file: folderOf("file"), checksum: noChecksum, validators: undefined, maxBytes: 9 }, never);
+    expect(login).toBe(`Basic ${Buffer.from("blob:p@ss").toString("base64")}`);
+  });
+
   it("ends when it is cancelled, whoever else waits", async () => {
     answer = () => undefined;
     const transfers = new CellTransfers(instant, openCache("cache"));

@@ -27,16 +27,26 @@ const longestPauseMs = 16_000;
 const idleMs = 10_000;
 const totalMs = 600_000;
 
+/** An address with the login it may have held: `fetch` takes none in the address. */
+export interface Target {
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
 /** Only what a server of files speaks. @throws Error, which never holds the address: it may be signed. */
-function checkedUrl(from: string): URL {
+export function targetOf(from: string): Target {
   let url: URL;
   try {
     url = new URL(from);
   } catch {
     throw new Error("the address cannot be read");
   }
-  if (url.protocol !== "http:" && url.protocol !== "https:") throw new Error(`${url.protocol} is not downloaded from`);
-  return url;
+  if (url.protocol !== "http:" && url.protocol !== "https:") throw new Error(`${url.protocol} is no way to a file`);
+  if (url.username === "" && url.password === "") return { url, headers: {} };
+  const login = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  url.username = "";
+  url.password = "";
+  return { url, headers: { authorization: `Basic ${Buffer.from(login).toString("base64")}` } };
 }
 
 export interface DownloadRequest {
@@ -50,10 +60,10 @@ export interface DownloadRequest {
 
 /** Downloads to `request.file`, or learns that the copy here is still good. @throws Error after the last attempt, or the signal's reason. */
 export async function download(clock: Clock, request: DownloadRequest, signal: AbortSignal): Promise<Downloaded> {
-  const url = checkedUrl(request.from);
+  const target = targetOf(request.from);
   for (let attempt = 1, pauseMs = firstPauseMs; ; attempt += 1, pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
     try {
-      return await once(clock, url, request, signal);
+      return await once(clock, target, request, signal);
     } catch (error) {
       await rm(request.file, { force: true });
       signal.throwIfAborted();
@@ -63,7 +73,12 @@ export async function download(clock: Clock, request: DownloadRequest, signal: A
   }
 }
 
-async function once(clock: Clock, url: URL, request: DownloadRequest, signal: AbortSignal): Promise<Downloaded> {
+async function once(
+  clock: Clock,
+  { url, headers: login }: Target,
+  request: DownloadRequest,
+  signal: AbortSignal,
+): Promise<Downloaded> {
   const late = new AbortController();
   const either = AbortSignal.any([signal, late.signal]);
   let cancelIdle = clock.after(idleMs, () => late.abort(new Error("the server fell silent")));
@@ -74,7 +89,7 @@ async function once(clock: Clock, url: URL, request: DownloadRequest, signal: Ab
   };
   try {
     const { validators } = request;
-    const headers: Record<string, string> = { "accept-encoding": "identity" };
+    const headers: Record<string, string> = { ...login, "accept-encoding": "identity" };
     if (validators !== undefined && validators.etag !== "") headers["if-none-match"] = validators.etag;
     if (validators !== undefined && validators.lastModified !== "") headers["if-modified-since"] = validators.lastModified;
     const response = await fetch(url, { headers, signal: either, redirect: "follow" });

@@ -11,6 +11,7 @@ import { extract } from "tar-stream";
 import type { Dependency } from "../plan/index.js";
 import { asTar } from "./archive.js";
 import type { DownloadCache } from "./cache.js";
+import { targetOf } from "./download.js";
 import { Slots } from "./slots.js";
 
 /** What failed, in Diego's words; the cause may hold an address and is for the cell's own log alone. */
@@ -134,16 +135,18 @@ export class CellTransfers implements Transfers {
     const cancel = this.#clock.after(uploadMs, () => late.abort(new Error("the upload took too long")));
     const either = AbortSignal.any([signal, late.signal]);
     try {
+      const target = targetOf(to);
       for (let attempt = 1; ; attempt += 1) {
         try {
           // Its size is known, so that the server is told it.
           const body = await openAsBlob(file);
           const headers = {
+            ...target.headers,
             "content-type": "application/octet-stream",
             "content-md5": md5,
             "content-digest": `sha-256=:${sha256}:`,
           };
-          const response = await fetch(to, { method: "POST", headers, body, signal: either });
+          const response = await fetch(target.url, { method: "POST", headers, body, signal: either });
           await response.body?.cancel();
           if (response.status < 400) return;
           throw new Error(`the server answered with status ${response.status}`);
