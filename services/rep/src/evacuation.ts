@@ -39,8 +39,8 @@ export class Evacuation {
     this.#active = options.begun;
     this.#sinceMs = options.clock.elapsedMs();
     options.registry.onChange((guid, record, before) => {
-      // Told once for each, when the cell first asks for its replacement.
-      if (this.#active && record?.state === "running" && before?.state !== "running") this.#announce(guid);
+      // Told once for each, when the cell first asks for its replacement; an adopted one was told by the last rep.
+      if (this.#active && record?.state === "running" && before !== undefined && before.state !== "running") this.#announce(guid);
     });
     if (this.#active) this.#setTimer();
   }

@@ -37,6 +37,17 @@ const facts: ContainerFacts = {
 };
 
 describe("the OCI spec", () => {
+  it("lends a lasting container its first process, which takes nothing of the limit of processes", () => {
+    const spec = containerSpec({ ...facts, lentFiles: ["/bin/sh", "/lib/x/libc.so.6"] }, process);
+    const lent = spec.mounts.filter((mount) => mount.destination.startsWith("/dev/.muster/"));
+    expect(lent.map((mount) => [mount.source, mount.destination])).toEqual([
+      ["/bin/sh", "/dev/.muster/sh"],
+      ["/lib/x/libc.so.6", "/dev/.muster/libc.so.6"],
+    ]);
+    for (const { options } of lent) expect(options).toEqual(expect.arrayContaining(["ro", "nosuid", "nodev"]));
+    expect(spec.linux.resources).toMatchObject({ pids: { limit: 34 } });
+  });
+
   it("keeps a container in a user namespace, without new privileges, with limits", () => {
     const spec = containerSpec(facts, process);
     expect(spec.linux.uidMappings).toEqual([{ containerID: 0, hostID: 131_072, size: 65_536 }]);

@@ -114,6 +114,8 @@ const bindFolder = ({ source, destination, readOnly }: BindMount) => ({
   options: ["bind", readOnly ? "ro" : "rw", "nosuid", "nodev"],
 });
 
+/** A lasting container's own shell and what it waits for: no part of what the container may start. */
+const holderPids = 2;
 /** Where lent files are seen: on the container's own /dev, where no image's files are. */
 export const lentFolder = "/dev/.muster";
 
@@ -157,6 +159,7 @@ export const cpuShares = (weight: number): number => Math.max(2, Math.floor((1_0
 
 /** The whole config.json. */
 export function containerSpec(facts: ContainerFacts, process: ProcessFacts) {
+  const lasting = (facts.lentFiles ?? []).length > 0;
   const limit = facts.memoryMb * mib;
   const ids = [{ containerID: 0, hostID: facts.idBase, size: 65_536 }];
   return {
@@ -189,7 +192,7 @@ export function containerSpec(facts: ContainerFacts, process: ProcessFacts) {
         devices: [{ allow: false, access: "rwm" }],
         cpu: { shares: cpuShares(facts.cpuWeight) },
         ...(limit === 0 ? {} : { memory: { limit, ...(facts.swapLimit ? { swap: limit } : {}) } }),
-        ...(facts.maxPids === 0 ? {} : { pids: { limit: facts.maxPids } }),
+        ...(facts.maxPids === 0 ? {} : { pids: { limit: facts.maxPids + (lasting ? holderPids : 0) } }),
       },
       seccomp: facts.seccomp,
       maskedPaths,

@@ -15,6 +15,7 @@ import {
   asTaskGuid,
   type Task,
 } from "@muster/shared/model";
+import { noTransfers, type Transfers } from "../assets/transfers.js";
 import { type ContainerStore, memoryContainerStore } from "../data/store.js";
 import { Rep, type RepObserver, type RepSettings } from "../rep.js";
 import { FakeBBS, sinceTheEpoch } from "./fake-bbs.js";
@@ -175,6 +176,7 @@ export async function openWorld(
   over: Partial<RepSettings> = {},
   prepare: (bbs: FakeBBS) => void = () => undefined,
   observer: Partial<RepObserver> = {},
+  transfers: Transfers = noTransfers,
 ): Promise<World> {
   const clock = fakeClock();
   const bbs = new FakeBBS();
@@ -205,6 +207,7 @@ export async function openWorld(
       store,
       owner: "owner-1",
       evacuating,
+      transfers,
       observer: { ...noObserver, ...observer },
       rememberEvacuating: (now) => {
         evacuating = now;
