@@ -12,6 +12,7 @@ import * as details from "./tables/details.js";
 import { dockerFlag } from "./tables/docker-flag.js";
 import * as evacuation from "./tables/evacuation.js";
 import * as reads from "./tables/reads.js";
+import { replays } from "./tables/replays.js";
 import { reports } from "./tables/reports.js";
 import { taskRequests } from "./tables/task-validation.js";
 import * as tasks from "./tables/tasks.js";
@@ -35,6 +36,7 @@ const tables: Readonly<Record<string, readonly Entry[]>> = {
   "an evacuation not understood": evacuation.notUnderstood,
   "a task": tasks.tasks,
   "a rule of convergence": convergence,
+  "a call made again": replays,
   "what is written": details.fields,
   "a long reason": details.reasons,
   "a trace id": details.traceIds,

@@ -194,7 +194,8 @@ export const claimsAndStartsWhileEvacuating: readonly Entry[] = [
     instance: ["changed b: UNCLAIMED → CLAIMED"],
     group: ["changed instance UNCLAIMED → instance CLAIMED b"],
   },
-  // E1: the copy's own start says nothing new.
+  // E1: the copy's own claim and start say nothing new.
+  { given: is.evacuating, call: claim("a"), reply: "ok", rows: ["UNCLAIMED +0", "EVACUATING RUNNING a +0"], ...unmoved },
   { given: is.evacuating, call: start("a"), reply: "ok", rows: ["UNCLAIMED +0", "EVACUATING RUNNING a +0"], ...unmoved },
   {
     given: is.evacuatingAndClaimed,

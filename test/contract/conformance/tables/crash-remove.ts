@@ -73,8 +73,8 @@ export const crashes: readonly Entry[] = [
     instance: [`crashed b 1 ${reason}`, "created UNCLAIMED", "removed CLAIMED b"],
   },
   // S2: a stop-marked instance does not crash, it is gone.
-  { given: is.retiredRunning, call: crash("a"), reply: "ok", rows: [] },
-  { given: is.surplusRunning, call: crash("a"), reply: "ok", rows: [] },
+  { given: is.retiredRunning, call: crash("a"), reply: "ok", rows: [], instance: ["removed RUNNING a"] },
+  { given: is.surplusRunning, call: crash("a"), reply: "ok", rows: [], instance: ["removed RUNNING a"] },
   { given: is.retiredRunning, call: crash("b"), reply: cannot("crash"), rows: ["RUNNING a +0"], ...unmoved },
   // Diego writes and then answers ResourceNotFound; the crash was recorded, so ours is a success.
   { given: is.unwantedRunning, call: crash("a"), reply: "ok", rows: [`UNCLAIMED +1 crashes=1 ${reason}`] },
