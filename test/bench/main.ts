@@ -11,7 +11,7 @@ const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--fleet INSTANCES] [--profile DIR]
        pnpm bench auction [--size INSTANCES]
        pnpm bench garden
-       pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--profile DIR]
+       pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--seconds N] [--profile DIR]
 
 store     commits of 1, 16 and 127 puts on each driver, or on the one named; --size  bytes of each value
 bbs       unary calls beside a bare echo, reported items, lists, and core with journal alone; both stores unless one is named.
@@ -61,6 +61,7 @@ async function run(): Promise<object> {
     watchers: { type: "string" },
     lrps: { type: "string" },
     changes: { type: "string" },
+    seconds: { type: "string" },
   } as const;
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const size = sizeOf(values.size);
@@ -87,6 +88,7 @@ async function run(): Promise<object> {
         watchers: numberOf("--watchers", values.watchers, watchBenchDefaults.watchers),
         lrps: numberOf("--lrps", values.lrps, watchBenchDefaults.lrps),
         changes: numberOf("--changes", values.changes, watchBenchDefaults.changes),
+        seconds: numberOf("--seconds", values.seconds, watchBenchDefaults.seconds),
         profileDir: values.profile,
       });
     case "auction":

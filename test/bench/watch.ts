@@ -90,14 +90,18 @@ async function measureWith(followers: Followers, bbs: BbsProcess, { controllers,
   tell(`${settings.watchers} watchers: ${followers}`);
   await using watchers = await startWatchers(bbs.address, followers === "none" ? 0 : settings.watchers, followers);
   const before = await watchers.count();
+  const cpuBefore = await bbs.metric("process_cpu_seconds_total");
   const { changes, seconds } = settings;
   const changing = paced(changeCall(cells, settings.lrps), { calls: changes * seconds, perSecond: changes });
   const calls = await saturateFor(readCall(controllers, settings.lrps), seconds * 1_000);
   const changed = await changing;
+  const cpu = (await bbs.metric("process_cpu_seconds_total")) - cpuBefore;
   const after = await watchers.count();
   return {
     followers,
     calls,
+    // Of the service, for all of the above: comparable also where others use the machine.
+    cpu_ms_per_call: Number(((cpu * 1_000) / (calls.calls + changed.calls)).toFixed(3)),
     changes: changed,
     delivered: {
       messages_per_second: Math.round((after.messages - before.messages) / seconds),
