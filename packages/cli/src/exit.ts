@@ -45,6 +45,14 @@ export class WaitedInVainError extends CliError {
   }
 }
 
+/** A task ran to its end and failed: nothing is wrong with the command line or the platform. */
+export class TaskFailedError extends CliError {
+  override readonly name = "TaskFailedError";
+  constructor(message: string) {
+    super(exitCodes.unexpected, message);
+  }
+}
+
 /** What became of a failed command, in the same words for every verb. */
 export function explain(error: unknown): CliError {
   if (error instanceof CliError) return error;

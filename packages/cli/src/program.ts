@@ -12,6 +12,7 @@ import { logs } from "./verbs/logs.js";
 import { lrps } from "./verbs/lrps.js";
 import { simulate } from "./verbs/simulate.js";
 import { status } from "./verbs/status.js";
+import { allTasks, runTask, tasks, terminateTask } from "./verbs/tasks.js";
 
 /** What few verbs need is loaded by these alone: the others answer sooner. */
 const loadUp = () => import("./up/up.js");
@@ -24,10 +25,6 @@ export type MakeContext = (flags: CommonFlags) => Context;
 /** Verbs of cli.md that this build cannot carry out; they answer clearly and are not in the help. */
 const notServed: Readonly<Record<string, string>> = {
   events: "events are not kept yet; `muster app NAME` shows crash counts and reasons",
-  "run-task": "tasks are not served yet",
-  tasks: "tasks are not served yet",
-  "terminate-task": "tasks are not served yet",
-  "all-tasks": "tasks are not served yet",
   converge: "the converger runs its cycles by itself",
   watch: "the command line does not follow the watch yet",
 };
@@ -143,6 +140,23 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
   remote("unset-env <name> <key>", "remove a variable; takes effect at once, without downtime", "unset-env web COLOR").action(
     async (name, key, _, command) => (await loadPush()).unsetEnv(contextOf(command), name, key),
   );
+  remote("run-task <name>", "run a command once, in a container of the app's image", 'run-task web --command "./migrate" --wait')
+    .option("--command <cmd>", "what to run, by the image's /bin/sh, with the app's variables, in /")
+    .option("--name <name>", "what to call it (made up)")
+    .option("-m, --memory <size>", "its memory (the app's)")
+    .option("-k, --disk <size>", "its disk (the app's)")
+    .option("--result-file <path>", "a file of the container that becomes its result, at most 50 KB; a task without it fails")
+    .option("--wait", "until it has ended; exit 1 if it failed")
+    .option("-t, --timeout <seconds>", "how long to wait; the task goes on (3600)")
+    .action((name, options, command) => runTask(contextOf(command), name, options));
+  remote("tasks <name>", "an app's tasks; finished ones show for 2 minutes", "tasks web").action((name, _, command) =>
+    tasks(contextOf(command), name),
+  );
+  remote(
+    "terminate-task <name> <id>",
+    "end a task: by its guid, the first letters of its own part, or its name",
+    "terminate-task web migrate",
+  ).action((name, id, _, command) => terminateTask(contextOf(command), name, id));
   remote("explain <name[/index]>", "why an app's instances are in the state they are in", "explain web/0").action(
     (target, _, command) => explainApp(contextOf(command), target),
   );
@@ -176,6 +190,7 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("--cell <id>", "on this cell")
     .option("--state <state>", "UNCLAIMED, CLAIMED, RUNNING or CRASHED")
     .action((options, command) => lrps(contextOf(command), options));
+  remote("all-tasks", "list tasks of every domain", "all-tasks").action((_, command) => allTasks(contextOf(command)));
   remote("plan", "would these instances fit, and where", "plan --docker-image nginx -i 10 -m 512M")
     .option("-o, --docker-image <ref>", "the image")
     .option("-i, --instances <n>", "how many (1)")

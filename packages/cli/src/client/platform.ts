@@ -3,16 +3,28 @@ import type { ActualLRP } from "@muster/proto/models/actual_lrp";
 import type { CellPresence } from "@muster/proto/models/cells";
 import type { DesiredLRP, DesiredLRPSchedulingInfo, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
 import { LocketClient, type Resource, TypeCode } from "@muster/proto/models/locket";
+import type { Task as WireTask } from "@muster/proto/models/task";
+import type { DesireTaskRequest } from "@muster/proto/models/task_requests";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
 import { type FeatureFlag, FeatureFlagServiceClient } from "@muster/proto/muster/v1/feature_flags";
 import { RepairServiceClient } from "@muster/proto/muster/v1/repair";
 import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import type { Clock } from "@muster/shared/clock";
 import { decodeRecord, kindOfWire, recordCodecs } from "@muster/shared/codec";
-import { isBbsError } from "@muster/shared/errors";
-import { type RecordKind, Tables, type Write } from "@muster/shared/model";
+import { type ErrorCode, isBbsError } from "@muster/shared/errors";
+import {
+  asDomainName,
+  asEpochNs,
+  asTaskGuid,
+  type CellId,
+  type RecordKind,
+  Tables,
+  type TaskState,
+  type Write,
+} from "@muster/shared/model";
 import { collect, dial, isTransient, serverStream, unary } from "@muster/shared/rpc";
 import type { TlsMaterial } from "@muster/shared/tls";
+import type { TaskFacts } from "../apps/tasks.js";
 
 export interface PlatformOptions {
   readonly bbsAddresses: readonly string[];
@@ -30,6 +42,22 @@ export interface Snapshot {
   readonly tables: Tables;
   readonly clusterTimeMs: number;
 }
+
+/** Diego's numbers for a task's states. */
+const taskStates: readonly (TaskState | undefined)[] = [undefined, "PENDING", "RUNNING", "COMPLETED", "RESOLVING"];
+
+const taskFactsOf = (task: WireTask): TaskFacts => ({
+  taskGuid: asTaskGuid(task.taskGuid),
+  domain: asDomainName(task.domain),
+  state: taskStates[task.state] ?? "PENDING",
+  failed: task.failed,
+  failureReason: task.failureReason,
+  rejectionReason: task.rejectionReason,
+  result: task.result,
+  cellId: task.cellId === "" ? undefined : (task.cellId as CellId),
+  createdAtNs: asEpochNs(task.createdAt),
+  annotation: task.taskDefinition?.annotation ?? "",
+});
 
 const retryMs = 200;
 const callMs = 5_000;
@@ -97,15 +125,9 @@ export class Platform implements Disposable {
 
   /** A desire whose answer got lost is made again; that it exists then is the answer. */
   async desire(desiredLrp: DesiredLRP): Promise<void> {
-    let tries = 0;
-    await this.#retried(async () => {
-      tries += 1;
-      try {
-        await unary(this.#bbs.desireDesiredLrp.bind(this.#bbs), { desiredLrp }, this.#bounds());
-      } catch (error) {
-        if (tries === 1 || !isBbsError(error, "ResourceExists")) throw error;
-      }
-    });
+    await this.#repeated("ResourceExists", () =>
+      unary(this.#bbs.desireDesiredLrp.bind(this.#bbs), { desiredLrp }, this.#bounds()),
+    );
   }
 
   async update(processGuid: string, update: Partial<DesiredLRPUpdate>): Promise<void> {
@@ -150,6 +172,31 @@ export class Platform implements Disposable {
 
   async retire(key: { readonly processGuid: string; readonly index: number; readonly domain: string }): Promise<void> {
     await this.#retried(() => unary(this.#bbs.retireActualLrp.bind(this.#bbs), { actualLrpKey: key }, this.#bounds()));
+  }
+
+  /** A desire whose answer got lost is made again; that it exists then is the answer. */
+  async desireTask(request: DesireTaskRequest): Promise<void> {
+    await this.#repeated("ResourceExists", () => unary(this.#bbs.desireTask.bind(this.#bbs), request, this.#bounds()));
+  }
+
+  /** One that is over already when it is asked for again was ended by the first word. */
+  async cancelTask(taskGuid: string): Promise<void> {
+    await this.#repeated("InvalidStateTransition", () =>
+      unary(this.#bbs.cancelTask.bind(this.#bbs), { taskGuid }, this.#bounds()),
+    );
+  }
+
+  /** `undefined` when there is none, or none any more. */
+  async task(taskGuid: string): Promise<TaskFacts | undefined> {
+    return this.#retried(async () => {
+      try {
+        const { task } = await unary(this.#bbs.taskByGuid.bind(this.#bbs), { taskGuid }, this.#bounds());
+        return task === undefined ? undefined : taskFactsOf(task);
+      } catch (error) {
+        if (isBbsError(error, "ResourceNotFound")) return undefined;
+        throw error;
+      }
+    });
   }
 
   async domains(): Promise<string[]> {
@@ -216,6 +263,19 @@ export class Platform implements Disposable {
 
   #bounds(): { deadlineMs: number; signal: AbortSignal } {
     return { deadlineMs: callMs, signal: this.signal };
+  }
+
+  /** A call whose answer may get lost; `done` is what a second one is refused with when the first took effect. */
+  async #repeated(done: ErrorCode, call: () => Promise<unknown>): Promise<void> {
+    let tries = 0;
+    await this.#retried(async () => {
+      tries += 1;
+      try {
+        await call();
+      } catch (error) {
+        if (tries === 1 || !isBbsError(error, done)) throw error;
+      }
+    });
   }
 
   /** Tries again while nobody answers. Every call made through it may be made twice. */

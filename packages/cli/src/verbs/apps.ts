@@ -4,6 +4,7 @@ import { appsDomain } from "../apps/annotation.js";
 import { requireDocker } from "../apps/docker-flag.js";
 import { annotate, type FoundApp, findApp, readSettledApps } from "../apps/records.js";
 import { type AppListShape, type AppShape, appListShape, appShape, countRunning } from "../apps/shapes.js";
+import { isOver, tasksOfApp } from "../apps/tasks.js";
 import { byName, currentVersion, isUpdating } from "../apps/versions.js";
 import { waitGone, waitRunning } from "../apps/wait.js";
 import { parseInstances } from "../apps/wishes.js";
@@ -184,5 +185,16 @@ export async function remove(context: Context, name: string, options: { readonly
   const { versions } = await findApp(session.platform, name);
   if (options.force !== true && !(await confirm(`Really delete the app ${name}?`))) throw new RefusedError("not deleted");
   for (const version of versions) await session.platform.remove(version.processGuid);
+  await cancelTasks(session.platform, versions);
   context.out.show({ name, deleted: true }, () => context.out.line(`app ${name} is deleted`));
+}
+
+/** As in Cloud Foundry, an app takes its tasks with it. */
+async function cancelTasks(platform: Platform, versions: FoundApp["versions"]): Promise<void> {
+  const { tables } = await platform.snapshot(["task"]);
+  for (const appGuid of new Set(versions.map(({ annotation }) => annotation.app_guid))) {
+    for (const task of tasksOfApp(tables.tasks.values(), appGuid)) {
+      if (!isOver(task)) await platform.cancelTask(task.taskGuid);
+    }
+  }
 }
