@@ -22,6 +22,8 @@ export interface ConmonRequest {
   readonly logFile: string;
   /** Unique on this machine. */
   readonly name: string;
+  /** Default 30 s. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** A log is replaced by a fresh one when it is this large; so this is what is kept, and what a rep that was away can still read. */
@@ -92,8 +94,9 @@ export async function startUnderConmon(clock: Clock, request: ConmonRequest, sig
   try {
     const line = await new Promise<string>((resolve, reject) => {
       let text = "";
-      const cancel = clock.after(startTimeoutMs, () =>
-        give(new GardenError("timeout", `the process did not start within ${startTimeoutMs} ms`)),
+      const timeoutMs = Math.min(startTimeoutMs, request.timeoutMs ?? startTimeoutMs);
+      const cancel = clock.after(timeoutMs, () =>
+        give(new GardenError("timeout", `the process did not start within ${timeoutMs} ms`)),
       );
       const onAbort = (): void => give(signal?.reason);
       const give = (outcome: unknown): void => {

@@ -45,6 +45,7 @@ export interface ContainerTools {
   readonly seccomp: SeccompSpec;
   readonly nofileCeiling: number;
   readonly netnsFile: (handle: string) => string;
+  readonly toolDeadlineMs: number | undefined;
   /** Found when first asked for. */
   readonly lent: () => Promise<LentTools>;
   /** Shared by all that starts on this cell, so that a crowd does not make everything late. */
@@ -265,6 +266,7 @@ export class RuncContainer implements Container {
       execSpec: isInit ? undefined : spec,
       logFile: processLogFile(this.#layout, record.number),
       name: `${this.handle}-${record.number}`,
+      timeoutMs: this.#tools.toolDeadlineMs,
     });
     if (!isInit) return;
     // Nothing of the container runs before its rules are in force.

@@ -85,6 +85,10 @@ export interface RuncGardenOptions {
   readonly imageCacheBytes?: number;
   /** What one image may take, its layers as well as its root; default 8,000,000,000 bytes. */
   readonly maxImageBytes?: number;
+  /** No tool is given longer than this, whatever it does; each has a deadline of its own, from 10 s for a mount to 15 min for a pull. */
+  readonly toolDeadlineMs?: number;
+  /** Where CNI plugins may be; default Debian's and upstream's folders. */
+  readonly cniPluginDirs?: readonly string[];
   /** Holds `<stack>.tar`, `<stack>.tar.gz` or `<stack>.tgz` for each stack that `preloaded:<stack>` may name. */
   readonly preloadedDir?: string;
   readonly clock: Clock;
@@ -128,6 +132,9 @@ class RealGarden implements RuncGarden {
   readonly #containers = new Map<string, RuncContainer>();
   readonly #creations = new Map<string, Creation>();
   readonly #destroying = new Map<string, Promise<void>>();
+  /** Containers that could not be removed, and why: tried again at every ping, which fails until they are gone. */
+  readonly #stuck = new Map<string, string>();
+  #retrying: Promise<void> | undefined;
   readonly #starts = new Turnstile(parallelStarts);
   readonly #destroys = new Turnstile(parallelDestroys);
   readonly #drivers: ReadonlyMap<string, VolumeDriver>;
@@ -139,7 +146,7 @@ class RealGarden implements RuncGarden {
   constructor(options: RuncGardenOptions) {
     const home = resolvedHome(options.home);
     this.#options = { ...options, home };
-    this.#exec = makeExec(options.clock);
+    this.#exec = makeExec(options.clock, options.toolDeadlineMs);
     this.#cell = cellLayout(home, options.cellId);
     this.#idBase = idBaseOf(home);
     const { localVolumes, volumeDrivers = {} } = options;
@@ -151,7 +158,7 @@ class RealGarden implements RuncGarden {
 
   async start(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const found = findTools();
+    const found = findTools(undefined, this.#options.cniPluginDirs);
     this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
     const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
     for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await makeFolder(folder, 0o711);
@@ -166,6 +173,17 @@ class RealGarden implements RuncGarden {
   async ping(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     await this.#exec(this.#assembled().tools.runcPath, ["--version"], { timeoutMs: 10_000, signal });
+    const [first] = this.#stuck;
+    if (first === undefined) return;
+    this.#retrying ??= this.#retryStuck().finally(() => {
+      this.#retrying = undefined;
+    });
+    const others = this.#stuck.size > 1 ? ` and ${this.#stuck.size - 1} others` : "";
+    throw new GardenError("tool-failed", `container ${first[0]}${others} could not be removed: ${first[1]}`);
+  }
+
+  async #retryStuck(): Promise<void> {
+    for (const handle of this.#stuck.keys()) await this.destroy(handle).catch(() => {});
   }
 
   capacity(): GardenCapacity {
@@ -189,7 +207,7 @@ class RealGarden implements RuncGarden {
     checkSpec(spec);
     checkVolumes(spec.volumes ?? [], this.#drivers);
     const { handle } = spec;
-    if (this.#containers.has(handle) || this.#creations.has(handle) || this.#destroying.has(handle)) {
+    if ([this.#containers, this.#creations, this.#destroying, this.#stuck].some((known) => known.has(handle))) {
       throw new GardenError("handle-exists", `container ${handle} exists already`);
     }
     const abort = new AbortController();
@@ -216,6 +234,13 @@ class RealGarden implements RuncGarden {
     if (going !== undefined) return going;
     const destroying = this.#destroys
       .run(new AbortController().signal, () => this.#destroy(handle))
+      .then(
+        () => void this.#stuck.delete(handle),
+        (error: unknown) => {
+          this.#stuck.set(handle, lastWords(error));
+          throw error;
+        },
+      )
       .finally(() => this.#destroying.delete(handle));
     this.#destroying.set(handle, destroying);
     return destroying;
@@ -310,6 +335,7 @@ class RealGarden implements RuncGarden {
       idBase: this.#idBase,
       seccomp: seccompFor(profile, capabilities),
       nofileCeiling: await nofileCeiling(),
+      toolDeadlineMs: this.#options.toolDeadlineMs,
       netnsFile: (handle) => network.netnsFile(handle),
       lent: () => this.#lentTools(),
       starts: this.#starts,
@@ -336,6 +362,7 @@ class RealGarden implements RuncGarden {
     } catch (error) {
       await this.#unmountVolumes(spec.handle, spec.volumes ?? []);
       await remover.remove(spec.handle).catch((cause: unknown) => {
+        this.#stuck.set(spec.handle, lastWords(cause));
         this.#options.log.error({ err: cause, instance_guid: spec.handle }, "what a failed create left could not be removed");
       });
       signal.throwIfAborted();

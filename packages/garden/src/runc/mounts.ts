@@ -57,14 +57,19 @@ export async function mountPoints(): Promise<string[]> {
     .map((path) => path.replace(/\\([0-7]{3})/g, (_all, code: string) => String.fromCharCode(Number.parseInt(code, 8))));
 }
 
+const unmountAttempts = 8;
+const firstLazyAttempt = 5;
+
 /** Takes a mount away, however often it was made. A busy one is tried again, then let go of lazily. @throws GardenError tool-failed */
 export async function unmount(clock: Clock, exec: Exec, target: string): Promise<void> {
-  for (let attempt = 0; attempt < 8; attempt += 1) {
+  for (let attempt = 0; attempt < unmountAttempts; attempt += 1) {
     if (!(await mountPoints()).includes(target)) return;
-    const lazy = attempt >= 5 ? ["--lazy"] : [];
+    const lazy = attempt >= firstLazyAttempt ? ["--lazy"] : [];
     try {
       await exec("umount", [...lazy, target], { timeoutMs: 10_000 });
-    } catch {
+    } catch (error) {
+      // One that hung once will hang again: it is only let go of.
+      if (error instanceof ToolError && error.fault === "timeout") attempt = Math.max(attempt, firstLazyAttempt - 1);
       await clock.sleep(10 * 2 ** attempt);
     }
   }

@@ -145,7 +145,8 @@ export class RuncProcess implements GardenProcess {
     }
     const pid = await this.conmonPid();
     try {
-      if (pid !== undefined) process.kill(pid, "SIGKILL");
+      // With what it has started and waits for: it leads a group of its own, in which the container's processes are not.
+      if (pid !== undefined) process.kill(-pid, "SIGKILL");
     } catch {
       // It has ended meanwhile.
     }

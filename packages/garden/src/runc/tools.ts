@@ -20,7 +20,7 @@ const packages: Readonly<Record<string, string>> = {
   nsenter: "util-linux",
   flock: "util-linux",
 };
-const pluginDirs = ["/usr/lib/cni", "/opt/cni/bin"];
+const usualPluginDirs = ["/usr/lib/cni", "/opt/cni/bin"];
 const plugins = ["bridge", "host-local"];
 export const seccompFile = "/usr/share/containers/seccomp.json";
 
@@ -45,7 +45,7 @@ function find(tool: string, searchPath: string): string | undefined {
 }
 
 /** Finds the tools. @throws OperatorError naming every Debian package that is missing and the command that installs them, or missing root. */
-export function findTools(searchPath: string = toolPath()): Tools {
+export function findTools(searchPath: string = toolPath(), pluginDirs: readonly string[] = usualPluginDirs): Tools {
   const missing = new Set(
     Object.entries(packages).flatMap(([tool, name]) => (find(tool, searchPath) === undefined ? [name] : [])),
   );

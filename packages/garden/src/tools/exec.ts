@@ -92,8 +92,8 @@ function gather(child: ChildProcess, maxBytes: number, tooMuch: () => void): Gat
   return gathered;
 }
 
-/** The exec of a process that lives by this clock. */
-export function makeExec(clock: Clock): Exec {
+/** The exec of a process that lives by this clock. No tool is given longer than `longestMs`, whatever its caller asks for. */
+export function makeExec(clock: Clock, longestMs: number = Number.POSITIVE_INFINITY): Exec {
   return (tool, args, options = {}) =>
     new Promise((resolve, reject) => {
       const { signal } = options;
@@ -113,7 +113,7 @@ export function makeExec(clock: Clock): Exec {
         fault ??= error;
         killGroup(child);
       };
-      const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+      const timeoutMs = Math.min(options.timeoutMs ?? defaultTimeoutMs, longestMs);
       const cancelTimer = clock.after(timeoutMs, () =>
         fail(new ToolError(tool, "timeout", `did not end within ${timeoutMs} ms`)),
       );
