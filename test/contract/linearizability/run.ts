@@ -1,6 +1,6 @@
 // One run: clients call, processes are hurt, then everything is quiet, all keys are read once more, and the histories are judged.
 import { setTimeout as sleep } from "node:timers/promises";
-import { seededEntropy } from "@muster/shared/clock";
+import { type Entropy, seededEntropy } from "@muster/shared/clock";
 import { countAnomalies } from "./anomalies.js";
 import { checkHistory, type Verdict } from "./checker.js";
 import { hurt, Pair } from "./cluster.js";
@@ -20,7 +20,7 @@ import {
 } from "./workload.js";
 
 /** Enough for clients on both sides of a fault to have found the BBS that serves, and to have met each other at the keys. */
-const callsBetweenFaults = 300;
+const callsBetweenFaults = 200;
 
 export interface RunOptions {
   readonly seed: number;
@@ -73,29 +73,13 @@ export interface Violation {
 
 /** Runs the whole of it and leaves nothing behind. @throws when the pair does not come up again after a fault. */
 export async function runLinearizability(options: RunOptions): Promise<RunReport> {
-  const { seed, seconds, clients = 8, keys = 4, onProgress = () => undefined } = options;
+  const { seed, clients = 8, keys = 4, onProgress = () => undefined } = options;
   await using pair = await Pair.start(options.members);
-  // A stream of chance for each purpose: one more client leaves the faults as they were.
-  const chance = (purpose: string) => seededEntropy(`linearizability/${seed}/${purpose}`);
-  const ring = new KeyRing(keys, chance("keys"));
+  const ring = new KeyRing(keys, chanceOf(seed, "keys"));
   const tally = newTally(nowMs());
   const doors = await openAll(pair.addresses, clients);
-  const stop = new AbortController();
-  const running = doors.map((open, n) => runClient(n, open, ring, tally, chance(`client-${n}`), stop.signal));
-  const untilMs = nowMs() + seconds * 1_000;
-  let faults: Record<string, number> = {};
   try {
-    faults = await hurt(pair, chance("faults"), {
-      until: () => nowMs() >= untilMs,
-      atWork: () => moreDone(tally, callsBetweenFaults),
-      onFault: (name) => onProgress(`${tally.done} calls done, ${ring.all.length} keys: ${name}`),
-    });
-    await pair.mend();
-  } finally {
-    stop.abort();
-    await Promise.all(running);
-  }
-  try {
+    const faults = await hurtUnder(pair, doors, ring, tally, options);
     const quietFromMs = nowMs();
     const [anyone] = doors;
     if (anyone !== undefined) await readAll(anyone, ring.all, tally);
@@ -103,6 +87,34 @@ export async function runLinearizability(options: RunOptions): Promise<RunReport
     return { ...judge(ring.all, quietFromMs), ...summary(options, doors.length, tally), faults, bbs_exits: pair.exits };
   } finally {
     for (const open of doors) open[Symbol.dispose]();
+  }
+}
+
+/** A stream of chance for each purpose: one more client leaves the faults as they were. */
+const chanceOf = (seed: number, purpose: string): Entropy => seededEntropy(`linearizability/${seed}/${purpose}`);
+
+/** Clients call while the pair is hurt; resolves with the faults' counts once the pair is well and every client has stopped. */
+async function hurtUnder(
+  pair: Pair,
+  doors: readonly Doors[],
+  ring: KeyRing,
+  tally: Tally,
+  { seed, seconds, onProgress = () => undefined }: RunOptions,
+): Promise<Record<string, number>> {
+  const stop = new AbortController();
+  const running = doors.map((open, n) => runClient(n, open, ring, tally, chanceOf(seed, `client-${n}`), stop.signal));
+  const untilMs = nowMs() + seconds * 1_000;
+  try {
+    const faults = await hurt(pair, chanceOf(seed, "faults"), {
+      until: () => nowMs() >= untilMs,
+      atWork: () => moreDone(tally, callsBetweenFaults),
+      onFault: (name) => onProgress(`${tally.done} calls done, ${ring.all.length} keys: ${name}`),
+    });
+    await pair.mend();
+    return faults;
+  } finally {
+    stop.abort();
+    await Promise.all(running);
   }
 }
 
