@@ -164,6 +164,18 @@ describe("replies", () => {
     expect(lost()).toBeUndefined();
   });
 
+  it("a damaged store is not served: the record that cannot be read is named, with what to do", async () => {
+    const clock = fakeClock(1_000_000);
+    const world = memoryStore(clock);
+    const store = await openMemoryStore(world, { clock });
+    const leadership = await store.campaign("bbs", "vandal", 10_000, new AbortController().signal);
+    const from = { incarnation: "i", sequence: 0n, leaderEpoch: 0n, batchId: "", clusterTimeMs: 0, schemaVersion: 1 };
+    const writes = [{ key: "actual/p/0/ORDINARY", value: Buffer.from("0affff", "hex") }];
+    await store.commit({ writes, from, to: { ...from, sequence: 1n, batchId: "vandal" } }, leadership);
+    await leadership.resign();
+    await expect(lead(world, clock, {}, "two")).rejects.toThrow("the stored record actual/p/0/ORDINARY cannot be read");
+  });
+
   it("a new leader goes on with a continuation, and cluster time never goes back", async () => {
     const clock = fakeClock();
     const world = memoryStore(clock);

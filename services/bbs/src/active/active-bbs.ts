@@ -2,9 +2,18 @@
 // runs this very class.
 import type { Clock, Entropy } from "@muster/shared/clock";
 import { decodeRecord, parseStoreKey } from "@muster/shared/codec";
-import { BbsError } from "@muster/shared/errors";
+import { BbsError, OperatorError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
-import { asCellId, asEpochMs, type CellId, type Change, type put, Tables } from "@muster/shared/model";
+import {
+  asCellId,
+  asEpochMs,
+  type CellId,
+  type Change,
+  type put,
+  type RecordKind,
+  type RecordOf,
+  Tables,
+} from "@muster/shared/model";
 import type { Head, Leadership, StoreDriver, StoredRecord } from "@muster/store";
 import { BackupSlot } from "../backup/backup.js";
 import { type CallbackSettings, CallbackWorkers } from "../callbacks/workers.js";
@@ -353,11 +362,26 @@ const keyRingOf = (secrets: ActiveOptions["secrets"]): KeyRing | undefined => {
     : { labelOf, knows, activeLabel, open, seal };
 };
 
+/**
+ * One record that nobody can read must not be passed over: its instances would count as surplus, or its cell as free.
+ * @throws OperatorError naming it.
+ */
+function decoded(key: string, kind: RecordKind, value: Uint8Array): RecordOf[RecordKind] {
+  try {
+    return decodeRecord(kind, value);
+  } catch (cause) {
+    throw new OperatorError(
+      `the stored record ${key} cannot be read (${cause instanceof Error ? cause.message : String(cause)}); nothing is served from a damaged store`,
+      "restore the latest backup (muster restore FILE --force); what runs goes on running meanwhile",
+    );
+  }
+}
+
 async function fill(tables: Tables, records: AsyncIterable<StoredRecord>, survey?: SealSurvey): Promise<void> {
   for await (const { key, value } of records) {
     const parsed = parseStoreKey(key);
     if (parsed === undefined) continue;
-    const change = tables.apply({ ...parsed, record: decodeRecord(parsed.kind, value) } as ReturnType<typeof put>);
+    const change = tables.apply({ ...parsed, record: decoded(key, parsed.kind, value) } as ReturnType<typeof put>);
     if (isSealed(change) && change.after !== undefined) survey?.see(change.kind, change.key, change.after.sealed);
   }
 }
