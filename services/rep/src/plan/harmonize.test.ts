@@ -110,6 +110,59 @@ describe("what is due for a container", () => {
   });
 });
 
+describe("what is due on a cell that is being emptied", () => {
+  const emptied = (over: Partial<InstanceFacts>, mode: HarmonizeMode = "changes"): string =>
+    due({ evacuating: true, ...over }, mode);
+  const kept: Accepted = { what: "evacuating" };
+
+  it.each([
+    { state: "reserved", is: "evacuate-claimed (evacuating)" },
+    { state: "initializing", is: "evacuate-claimed (evacuating)" },
+    { state: "created", is: "evacuate-claimed (evacuating)" },
+    { state: "running", is: "evacuate-running (evacuating)" },
+    { state: "completed", is: "evacuate-crashed (ended)" },
+  ] as const)("for a container that is $state: $is", ({ state, is }) => {
+    expect(emptied({ container: { ...running, state } })).toBe(is);
+  });
+
+  it("asks of a running one again with every comparison, changed or not, and not between", () => {
+    expect(emptied({ container: running, accepted: kept, rows: [runningRow] })).toBe("nothing");
+    expect(emptied({ container: running, accepted: kept, rows: [runningRow] }, "everything")).toBe(
+      "evacuate-running (evacuating)",
+    );
+  });
+
+  it("tells a stop as such, carries marks out, and lets what is settling settle", () => {
+    expect(emptied({ container: container({ state: "completed", ending: "removed" }) })).toBe("evacuate-stopped (ended)");
+    expect(emptied({ container: running, rows: [{ ...runningRow, stopMarked: true }] })).toBe("stop");
+    expect(emptied({ container: running, settling: true }, "everything")).toBe("nothing");
+    expect(emptied({ container: { ...running, stopped: true } }, "everything")).toBe("nothing");
+  });
+
+  it("leaves routes and tags alone: the instance is on its way out", () => {
+    expect(emptied({ container: running, accepted: kept, rows: [{ ...runningRow, updateMarked: true }] })).toBe("nothing");
+  });
+});
+
+describe("what is due once the cell is no longer being emptied", () => {
+  const copy = { ...runningRow, presence: "EVACUATING" as const };
+
+  it("is to take back what was asked for", () => {
+    expect(due({ container: running, accepted: started, rows: [copy] })).toBe("cancel-evacuation (no-longer-evacuating)");
+    expect(due({ container: container({ state: "completed" }), rows: [copy] })).toBe("evacuate-crashed (ended)");
+  });
+});
+
+describe("changed routes or tags", () => {
+  it("are read anew for a running instance alone, and never for one that stops", () => {
+    const marked = { ...runningRow, updateMarked: true };
+    expect(due({ container: running, accepted: started, rows: [marked] })).toBe("refresh");
+    expect(due({ container: container({ state: "created" }), accepted: claimed, rows: [marked] })).toBe("nothing");
+    expect(due({ container: running, accepted: started, rows: [{ ...marked, stopMarked: true }] })).toBe("stop");
+    expect(due({ container: running, accepted: started, rows: [marked], settling: true })).toBe("nothing");
+  });
+});
+
 describe("what is due for a row without a container", () => {
   it.each([
     { what: "a claimed row", rows: [claimedRow], due: "removed (no-container)" },
@@ -178,6 +231,33 @@ describe("an answer", () => {
     })),
   ])("of '$error' means $steps", ({ error, steps }) => {
     expect(kinds.map((kind) => planReply(kind, error))).toEqual(steps);
+  });
+});
+
+describe("an answer to an evacuation", () => {
+  const asking: ReportKind[] = ["evacuate-claimed", "evacuate-running", "cancel-evacuation"];
+  it.each([
+    { error: "", keep: true, step: "keep" },
+    { error: "", keep: false, step: "discard" },
+    { error: "ResourceNotFound", keep: false, step: "discard" },
+    { error: "ResourceNotFound", keep: true, step: "keep" },
+    { error: "ActualLRPCannotBeUnclaimed", keep: true, step: "keep" },
+    { error: "PermissionDenied", keep: false, step: "later" },
+    { error: "InvalidRequest", keep: false, step: "later" },
+    { error: "Unavailable", keep: false, step: "again" },
+    { error: "Unimplemented", keep: false, step: "again" },
+  ])("'$error', keep $keep: $step", ({ error, keep, step }) => {
+    for (const kind of asking) expect(planReply(kind, error, keep)).toBe(step);
+  });
+
+  it("about a container that has ended lets it go, unless nobody answered", () => {
+    for (const kind of ["evacuate-stopped", "evacuate-crashed"] as const) {
+      expect([planReply(kind, ""), planReply(kind, "ResourceNotFound"), planReply(kind, "Timeout")]).toEqual([
+        "delete",
+        "delete",
+        "again",
+      ]);
+    }
   });
 });
 
