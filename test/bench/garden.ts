@@ -1,4 +1,5 @@
-// A cached image: from create to process started through the garden, beside a bare `runc run` of the same bundle. Root, real tools.
+// A cached image: from create to process started through the garden, beside a bare `runc run` of the same bundle; and what many containers
+// in a row leave behind. Root, real tools.
 import { execFile } from "node:child_process";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,6 +8,7 @@ import type { Container } from "@muster/garden";
 import { pinRootFS, rootFSOfImage } from "@muster/garden/image-ref";
 import { namesOnMachine } from "@muster/garden/runc";
 import { containerSpec, never, shell, startGarden } from "../support/garden.js";
+import { type SoakResult, soakGarden } from "../support/garden-soak.js";
 import { pushImage } from "../support/images.js";
 import { startRegistry } from "../support/registry.js";
 
@@ -15,6 +17,8 @@ const run = promisify(execFile);
 export interface GardenBenchOptions {
   /** Starts to measure; the first, which pulls, is left out. Default 20. */
   readonly rounds?: number;
+  /** Containers to start and end in a row, counting what is left of them. Default 100. */
+  readonly cycles?: number;
 }
 
 export interface Spread {
@@ -30,6 +34,7 @@ export interface GardenBenchResult {
   readonly destroyed_ms: Spread;
   /** Medians; the target is at most 4. */
   readonly started_over_bare: number;
+  readonly soak: SoakResult;
 }
 
 const spreadOf = (values: readonly number[]): Spread => {
@@ -57,12 +62,13 @@ async function bareRun(home: string, container: Container): Promise<void> {
 }
 
 /** Measures one start after the other on a garden of its own; leaves nothing behind. */
-export async function benchGarden({ rounds = 20 }: GardenBenchOptions = {}): Promise<GardenBenchResult> {
+export async function benchGarden({ rounds = 20, cycles = 100 }: GardenBenchOptions = {}): Promise<GardenBenchResult> {
   const registry = await startRegistry();
   const test = await startGarden({ insecureRegistries: [registry.host] });
   const started: number[] = [];
   const bare: number[] = [];
   const destroyed: number[] = [];
+  let soak: SoakResult;
   try {
     const app = rootFSOfImage(await pushImage(registry.host, { name: "bench/app" }));
     const pinned = pinRootFS(app, (await test.garden.inspectImage(app, undefined, never)).digest);
@@ -80,6 +86,7 @@ export async function benchGarden({ rounds = 20 }: GardenBenchOptions = {}): Pro
       bare.push(bareMs);
       destroyed.push(destroyMs);
     }
+    soak = await soakGarden(test, "cell-1", pinned, cycles);
   } finally {
     await test.garden.removeEverything();
     await registry.stop();
@@ -92,5 +99,6 @@ export async function benchGarden({ rounds = 20 }: GardenBenchOptions = {}): Pro
     bare_runc_run_ms: theirs,
     destroyed_ms: spreadOf(destroyed),
     started_over_bare: ours.p50 / theirs.p50,
+    soak,
   };
 }

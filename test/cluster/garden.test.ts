@@ -19,6 +19,7 @@ import {
   shell,
   startGarden,
 } from "../support/garden.js";
+import { soakGarden } from "../support/garden-soak.js";
 import { app, fetchText, hostPortOf, registry, test, useGarden, web, withContainer } from "../support/garden-suite.js";
 import { pushImage, webCommand } from "../support/images.js";
 import { freePort } from "../support/registry.js";
@@ -410,5 +411,12 @@ describe("destroy", () => {
         message: expect.stringContaining("no handle"),
       });
     });
+  });
+});
+
+describe("many containers in a row", () => {
+  it("leave nothing: no process, mount, loop, namespace, rule, link, cgroup, address, folder or open file", async () => {
+    const { before, after } = await soakGarden(test, "cell-1", app, 25);
+    expect(after).toEqual(before);
   });
 });
