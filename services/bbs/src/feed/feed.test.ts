@@ -87,6 +87,16 @@ describe("a watcher that resumes", () => {
     expect(taken).toEqual(Array.from({ length: 10_101 }, (_, at) => at + 1));
   });
 
+  it("from the end of the last term has missed nothing: the commit that began this one is in no history", () => {
+    const feed = new Feed(5n, 4n, fakeClock());
+    const early = feed.resume(byCell(one), 4n) as Watcher;
+    expect(said(early)).toEqual([]);
+    feed.publish(batch(6, moved(undefined, on(one))));
+    const late = feed.resume(byCell(one), 4n) as Watcher;
+    for (const watcher of [early, late]) expect(said(watcher)).toEqual([[6, [true]]]);
+    expect(feed.resume(byCell(one), 3n)).toBeUndefined();
+  });
+
   it("is cut when history goes faster than it reads, and not told to resume where nothing is", () => {
     const feed = new Feed(0n, 0n, fakeClock());
     for (let sequence = 1; sequence <= 10; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
