@@ -201,7 +201,8 @@ async function follow({ address, count, followers, tls }: Facts, counted: { mess
       counted.messages += 1;
       counted.bytes += bytes.byteLength;
     });
-    call.on("error", () => {
+    call.on("error", (error) => {
+      if (counted.ended === 0) tell(`a watch ended: ${error.message}`);
       counted.ended += 1;
     });
   }
