@@ -203,6 +203,24 @@ describe("a container", () => {
     });
   });
 
+  it("that ignores SIGTERM runs on until SIGKILL, which takes all it has started", async () => {
+    await withContainer(async (container) => {
+      const output = recorder();
+      const process = await container.run(
+        shell("trap '' TERM; sleep 1000 & echo ready; while true; do sleep 0.05; done"),
+        output.sink,
+      );
+      await eventually("it is ready", () => output.text().includes("ready"));
+      await process.signal("SIGTERM");
+      const later = await container.run(shell("echo still here", { id: "later" }), output.sink);
+      expect((await later.exited).exitStatus).toBe(0);
+      expect(container.info().state).toBe("active");
+      await process.signal("SIGKILL");
+      expect(await process.exited).toMatchObject({ exitStatus: 137, signal: "SIGKILL" });
+      await eventually("nothing of it runs", async () => (await container.usage()).pids === 0);
+    });
+  });
+
   it("listens on port 80 as root", async () => {
     await withContainer(
       async (container) => {
