@@ -261,8 +261,13 @@ class RealGarden implements RuncGarden {
 
   /** The last cell of the machine puts back what belongs to the machine. */
   async #leaveMachine(): Promise<void> {
-    if (!existsSync(runRoot)) return;
-    await using _lock = await lockFile(this.#options.clock, machineLock, machineLockMs);
+    const lock = await lockFile(this.#options.clock, machineLock, machineLockMs).catch((error: unknown) => {
+      // Another cell was the last, and took the folder with it.
+      if (existsSync(runRoot)) throw error;
+      return undefined;
+    });
+    if (lock === undefined) return;
+    await using _held = lock;
     const others = (await listFolder(runRoot)).map((name) => join(runRoot, name));
     if (!others.every((path) => path === machineLock || path === forwardingFile)) return;
     await this.#forwarding.restore();
