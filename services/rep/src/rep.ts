@@ -1,9 +1,8 @@
 // One cell: mirrors its rows, holds its session, admits work, and keeps what runs here and what the BBS believes in harmony.
 // All logic of the rep is here and below; transports come in as functions, so that the simulator runs this very class.
 import { setMaxListeners } from "node:events";
-import type { Container, Garden, GardenError } from "@muster/garden";
+import type { Garden, GardenError } from "@muster/garden";
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
-import type { Task } from "@muster/proto/models/task";
 import type {
   ContainerMetrics,
   EvacuateRequest,
@@ -13,24 +12,21 @@ import type {
   StateResponse,
 } from "@muster/proto/muster/v1/rep";
 import type { ContainerReport } from "@muster/proto/muster/v1/report";
-import type { WatchRequest, WatchResponse } from "@muster/proto/muster/v1/watch";
-import type { Clock, Entropy } from "@muster/shared/clock";
+import type { Clock } from "@muster/shared/clock";
 import { BbsError } from "@muster/shared/errors";
-import type { Log } from "@muster/shared/log";
 import { Mirror } from "@muster/shared/mirror";
 import { asDomainName, asInstanceGuid, asProcessGuid, asTaskGuid } from "@muster/shared/model";
-import { noTransfers, type Transfers } from "./assets/transfers.js";
-import type { ContainerStore } from "./data/store.js";
+import { noTransfers } from "./assets/transfers.js";
 import { Evacuation } from "./evacuation.js";
 import { Executor } from "./executor/executor.js";
 import { GardenWatch } from "./garden-watch.js";
 import { Harmonizer } from "./harmonizer.js";
 import { LogHub } from "./logs/hub.js";
+import type { RepOptions, RepSettings } from "./options.js";
 import {
   blockersOf,
   type CellCondition,
   type CellIdentity,
-  type Check,
   type ContainerRecord,
   cellPresence,
   instanceGuidOf,
@@ -42,77 +38,13 @@ import {
 } from "./plan/index.js";
 import { Registry } from "./registry.js";
 import { inventoryLine } from "./report/items.js";
-import { type Hello, type ReportConnection, ReportSession } from "./report/session.js";
+import { type Hello, ReportSession } from "./report/session.js";
 import { StateFeed } from "./state-feed.js";
 import { TaskHarmonizer } from "./task-harmonizer.js";
+import { Usage } from "./usage.js";
 
-/** How the rep reaches the BBS. */
-export interface RepIO {
-  openReport(signal: AbortSignal): ReportConnection;
-  openWatch(request: WatchRequest, signal: AbortSignal): AsyncIterable<WatchResponse>;
-  /** @throws BbsError */
-  fetchDesiredLRP(processGuid: string, signal: AbortSignal): Promise<DesiredLRP>;
-  /** @throws BbsError */
-  fetchTask(taskGuid: string, signal: AbortSignal): Promise<Task>;
-}
+export type { RepIO, RepObserver, RepOptions, RepSettings } from "./options.js";
 
-export interface RepSettings {
-  readonly cellId: string;
-  readonly cellIndex: number;
-  readonly zone: string;
-  /** host:port of the rep's gRPC interface. */
-  readonly repAddress: string;
-  readonly rootFSSchemes: readonly string[];
-  /** Stacks that `preloaded:<stack>` may name; none when left out. */
-  readonly stacks?: readonly string[];
-  readonly volumeDrivers?: readonly string[];
-  readonly placementTags: readonly string[];
-  readonly optionalPlacementTags: readonly string[];
-  /** 0: the garden's. MiB. */
-  readonly capacity: { readonly memoryMb: number; readonly diskMb: number; readonly containers: number };
-  readonly presenceTtlMs: number;
-  readonly pollingMs: number;
-  readonly gracefulShutdownMs: number;
-  readonly adoptionTimeoutMs: number;
-  /** After this long an evacuation stops what is left. */
-  readonly evacuationTimeoutMs: number;
-  /** Between checks of the cell with a container of its own; 0: none are made. */
-  readonly containerCheckMs: number;
-}
-
-/** What is counted; the shell makes metrics of it. */
-export interface RepObserver {
-  completed(): void;
-  exitedOnTimeout(): void;
-  /** Building one plan over everything took this long. */
-  bulkSync(durationMs: number): void;
-  gardenCheck(ok: boolean): void;
-  /** Evacuating rows left when an evacuation's time was over. */
-  stranded(count: number): void;
-}
-
-export interface RepOptions {
-  readonly clock: Clock;
-  readonly entropy: Entropy;
-  readonly log: Log;
-  readonly garden: Garden;
-  readonly io: RepIO;
-  readonly store: ContainerStore;
-  /** Rule R6: the random id in the cell's data folder. */
-  readonly owner: string;
-  /** Rule E2: remembered in the cell's data folder. */
-  readonly evacuating: boolean;
-  /** Writes that down; nothing is remembered without it. */
-  readonly rememberEvacuating?: (evacuating: boolean) => void;
-  readonly settings: RepSettings;
-  readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
-  /** Downloads and uploads; without it such actions fail. */
-  readonly transfers?: Transfers;
-  readonly observer?: RepObserver;
-}
-
-/** Measuring reads several files of each container. */
-const sampleMs = 1_000;
 /** A container is not watched meanwhile. */
 const monitorRetryMs = 2_000;
 /** Accepted attempts remembered for rule P1; far more than can be in flight on one cell. */
@@ -130,13 +62,13 @@ export class Rep {
   readonly #taskHarmonizer: TaskHarmonizer;
   readonly #evacuation: Evacuation;
   readonly #gardenWatch: GardenWatch;
+  readonly #usage: Usage;
   readonly #feed: StateFeed;
   readonly #attempts = new Map<string, ContainerRecord["instanceGuid"]>();
   readonly #adopted: Promise<void>;
   #adoptedNow: () => void = () => undefined;
   #adopting = true;
   #lastRootFs: string | undefined;
-  #sample: { readonly atMs: number; readonly containers: Promise<ContainerMetrics[]> } | undefined;
 
   constructor(options: RepOptions) {
     this.#options = options;
@@ -145,6 +77,7 @@ export class Rep {
     this.#identity = { ...settings, total };
     this.registry = new Registry(total);
     this.logs = new LogHub(clock);
+    this.#usage = new Usage({ clock, garden, registry: this.registry });
     this.#adopted = new Promise((resolve) => {
       this.#adoptedNow = resolve;
     });
@@ -335,34 +268,9 @@ export class Rep {
     return this.#evacuation.progress();
   }
 
-  /** What each container uses, as of the last second; one that cannot say is left out. However many ask, it is measured once. */
+  /** What each container uses, as of the last second; one that cannot say is left out. */
   containerMetrics(): Promise<ContainerMetrics[]> {
-    const { clock } = this.#options;
-    const fresh = this.#sample !== undefined && clock.elapsedMs() - this.#sample.atMs < sampleMs;
-    if (!fresh || this.#sample === undefined) this.#sample = { atMs: clock.elapsedMs(), containers: this.#measure() };
-    return this.#sample.containers;
-  }
-
-  async #measure(): Promise<ContainerMetrics[]> {
-    const nowMs = this.#options.clock.nowMs();
-    const all = [...this.registry.all()].map(async (record): Promise<ContainerMetrics | undefined> => {
-      const container = this.#options.garden.lookup(record.instanceGuid);
-      const usage = await container?.usage().catch(() => undefined);
-      if (container === undefined || usage === undefined) return undefined;
-      return {
-        instanceGuid: record.instanceGuid,
-        processGuid: record.task === undefined ? record.key.processGuid : "",
-        index: record.key.index,
-        taskGuid: record.task?.guid ?? "",
-        memoryUsageBytes: BigInt(usage.memoryBytes),
-        memoryQuotaBytes: BigInt(record.memoryMb) * 1_048_576n,
-        diskUsageBytes: BigInt(usage.diskBytes),
-        diskQuotaBytes: BigInt(record.diskMb) * 1_048_576n,
-        cpuTimeNs: usage.cpuTimeNs,
-        ageNs: BigInt(Math.max(0, Math.round(nowMs - container.info().createdAtMs))) * 1_000_000n,
-      };
-    });
-    return (await Promise.all(all)).filter((one) => one !== undefined);
+    return this.#usage.read();
   }
 
   /** The root of a container that is here: its image needs no registry. */

@@ -9,50 +9,35 @@ import {
   type LentFolder,
   type OutputSink,
 } from "@muster/garden";
-import type { Action, DownloadAction, RunAction, UploadAction } from "@muster/proto/models/actions";
-import type { Clock, Entropy } from "@muster/shared/clock";
+import type { DownloadAction, RunAction, UploadAction } from "@muster/proto/models/actions";
+import type { Clock } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
 import type { InstanceGuid } from "@muster/shared/model";
-import { Slots } from "../assets/slots.js";
 import type { Transfers } from "../assets/transfers.js";
 import { RecordWriter } from "../data/record-writer.js";
 import type { ContainerStore } from "../data/store.js";
-import type { LogHub, LogStreamName } from "../logs/hub.js";
+import type { LogHub } from "../logs/hub.js";
 import {
-  byteText,
-  type Check,
   type ContainerRecord,
   completed,
-  type Dependency,
   decodeSkeleton,
   type Ending,
-  errorLine,
-  exceededText,
   inspectionResult,
-  LogLimiter,
   maxResultBytes,
   type Published,
   type RunRequest,
-  type StartInfo,
   type TaskEnd,
   texts,
 } from "../plan/index.js";
 import type { Registry } from "../registry.js";
-import {
-  awaitMonitored,
-  awaitStartup,
-  awaitUnhealthy,
-  awaitUnmonitored,
-  type HealthOptions,
-  type StartupResult,
-  watchReadiness,
-} from "./health.js";
-import { runMonitor } from "./monitor.js";
+import { prepareDependencies } from "./dependencies.js";
+import { Life, type LifeOptions } from "./life.js";
 import { readResult } from "./result-file.js";
 import { containerSpec, netInfoOf, processSpec } from "./specs.js";
 import { type StepHandle, type StepHost, type StepResult, startStep } from "./steps.js";
+import { Voice } from "./voice.js";
 
-export interface ExecutorOptions {
+export interface ExecutorOptions extends Pick<LifeOptions, "entropy" | "probeHttp" | "fetchMonitor"> {
   readonly cellId: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -63,11 +48,7 @@ export interface ExecutorOptions {
   /** Between SIGTERM and SIGKILL. */
   readonly gracefulShutdownMs: number;
   readonly adoptionTimeoutMs: number;
-  readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
   readonly transfers: Transfers;
-  readonly entropy: Entropy;
-  /** The monitor action of a process; tries until it is known or the signal aborts. `undefined`: it has none any more. */
-  readonly fetchMonitor: (processGuid: string, signal: AbortSignal) => Promise<Action | undefined>;
   /** Told of things that are counted. */
   readonly count: (what: "completed" | "exited-on-timeout") => void;
   /** A create failed for a reason that is the cell's own (no space, a broken tool). */
@@ -82,31 +63,6 @@ interface Running {
   ended: Promise<void>;
 }
 
-/** A container whose steps run. */
-interface Followed {
-  readonly guid: InstanceGuid;
-  readonly container: Container;
-  readonly info: StartInfo;
-  readonly host: StepHost;
-  readonly request: RunRequest | undefined;
-}
-
-/** What says whether a container lives: checks, or a monitor action. */
-interface Liveness {
-  /** False: nothing is asked, it lives as long as its steps do. */
-  readonly any: boolean;
-  startup(): Promise<StartupResult | undefined>;
-  failure(): Promise<string | undefined>;
-}
-
-const checked = ({ checks, startTimeoutMs }: StartInfo, options: HealthOptions): Liveness => ({
-  any: checks.length > 0,
-  startup: () => awaitStartup(options, checks, startTimeoutMs),
-  failure: () => awaitUnhealthy(options, checks),
-});
-
-/** Source: cell.md section 5, pools. */
-const parallelMonitors = 64;
 /** Root of a container's process ids; the tree's paths follow it. */
 const rootProcess = "app";
 /** Faults of the cell or its way to a registry: another cell may do better. */
@@ -128,11 +84,14 @@ export class Executor {
   readonly #running = new Map<InstanceGuid, Running>();
   readonly #destroying = new Map<InstanceGuid, Promise<void>>();
   readonly #records: RecordWriter;
-  readonly #monitorSlots = new Slots(parallelMonitors);
+  readonly #voice: Voice;
+  readonly #life: Life;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
     this.#records = new RecordWriter(options.store, options.registry, options.log);
+    this.#voice = new Voice(options);
+    this.#life = new Life({ ...options, voice: this.#voice, save: (guid) => void this.#save(guid) });
   }
 
   /** Starts a reserved container; its fate is told by the registry. A container that is no longer reserved is left alone. */
@@ -154,7 +113,7 @@ export class Executor {
   refuse(guid: InstanceGuid, ending: Ending, reason: string): void {
     const record = this.#options.registry.get(guid);
     if (record === undefined) return;
-    if (ending === "crashed") this.#say(record, texts.createFailed(this.#options.cellId, guid, reason), "stderr");
+    if (ending === "crashed") this.#voice.say(record, texts.createFailed(this.#options.cellId, guid, reason), "stderr");
     this.#complete(guid, ending, reason);
   }
 
@@ -189,7 +148,7 @@ export class Executor {
   /** Says to a container's owner what the cell does with it. */
   tell(guid: InstanceGuid, text: string): void {
     const record = this.#options.registry.get(guid);
-    if (record !== undefined) this.#say(record, text);
+    if (record !== undefined) this.#voice.say(record, text);
   }
 
   /** Asks a container to end; returns at once. Its completion is a removal, not a crash. */
@@ -197,7 +156,7 @@ export class Executor {
     const record = this.#options.registry.get(guid);
     if (record === undefined || record.stopped || record.state === "completed") return;
     this.#options.registry.update({ ...record, stopped: true });
-    this.#say(record, texts.stopping(this.#options.cellId, guid));
+    this.#voice.say(record, texts.stopping(this.#options.cellId, guid));
     void this.#save(guid);
     this.#halt(guid);
   }
@@ -252,7 +211,7 @@ export class Executor {
     const { registry, garden, cellId } = this.#options;
     const record = registry.get(guid);
     if (record === undefined) return;
-    this.#say(record, texts.creating(cellId, guid));
+    this.#voice.say(record, texts.creating(cellId, guid));
     // Written before the container exists: a container without a record is one that nobody can adopt.
     await this.#save(guid);
     const folders = await this.#prepare(record, request, running);
@@ -266,41 +225,20 @@ export class Executor {
     }
     const netInfo = netInfoOf(container);
     if (!registry.updateIf(guid, ["initializing"], (now) => ({ ...now, state: "created", netInfo }))) return;
-    this.#say(record, texts.created(cellId, guid));
+    this.#voice.say(record, texts.created(cellId, guid));
     await this.#follow(guid, container, running, request);
   }
 
-  /** Fetches what is mounted into the container, all at once. `undefined`: it cannot be, and the container is completed. */
-  async #prepare(record: ContainerRecord, { dependencies }: RunRequest, running: Running): Promise<LentFolder[] | undefined> {
+  /** `undefined`: what it needs cannot be had, and the container is completed. */
+  async #prepare(record: ContainerRecord, { dependencies }: RunRequest, { abort }: Running): Promise<LentFolder[] | undefined> {
+    if (dependencies.length === 0) return [];
     const { registry, transfers, log } = this.#options;
     const { instanceGuid } = record;
-    if (dependencies.length === 0) return [];
-    const say = (dependency: Dependency, text: string, stream: LogStreamName = "stdout"): void => {
-      if (dependency.name !== "" || stream === "stderr") this.#sayAs(record, dependency.logSource, text, stream);
-    };
-    const prepared = dependencies.map(async (dependency): Promise<LentFolder> => {
-      const { name } = dependency;
-      say(dependency, `Downloading ${name}...`);
-      try {
-        const { folder, bytes } = await transfers.prepare(dependency, instanceGuid, running.abort.signal);
-        say(dependency, `Downloaded ${name}${bytes === undefined ? "" : ` (${byteText(bytes)})`}`);
-        return { folder, containerDir: dependency.to };
-      } catch (err) {
-        if (!running.abort.signal.aborted) {
-          say(dependency, errorLine(messageOf(err)), "stderr");
-          log.warn({ err, instance_guid: instanceGuid, step: name }, "a cached dependency could not be fetched");
-        }
-        throw err;
-      }
-    });
-    const results = await Promise.allSettled(prepared);
-    const folders = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-    if (running.abort.signal.aborted) {
-      this.#complete(instanceGuid, "removed", texts.stoppedBeforeRunning, { outcome: "rejected", result: "" });
-      return undefined;
-    }
-    if (folders.length < dependencies.length) {
-      this.#complete(instanceGuid, "crashed", texts.cachedFailed, { outcome: "rejected", result: "" });
+    const folders = await prepareDependencies({ transfers, log, voice: this.#voice }, record, dependencies, abort.signal);
+    if (folders === undefined || abort.signal.aborted) {
+      const nothingRan = { outcome: "rejected", result: "" } as const;
+      if (abort.signal.aborted) this.#complete(instanceGuid, "removed", texts.stoppedBeforeRunning, nothingRan);
+      else this.#complete(instanceGuid, "crashed", texts.cachedFailed, nothingRan);
       return undefined;
     }
     const cacheKeys = dependencies.map(({ cacheKey }) => cacheKey);
@@ -320,7 +258,7 @@ export class Executor {
     if (error instanceof GardenError) this.#options.onCreateFailed(error);
     const reason = messageOf(error);
     this.#options.log.warn({ err: error, instance_guid: guid, process_guid: record.key.processGuid }, "container create failed");
-    this.#say(record, texts.createFailed(this.#options.cellId, guid, reason), "stderr");
+    this.#voice.say(record, texts.createFailed(this.#options.cellId, guid, reason), "stderr");
     this.#complete(guid, "crashed", `failed to create container: ${reason}`, { outcome: "rejected", result: "" });
   }
 
@@ -340,7 +278,7 @@ export class Executor {
       if (running.abort.signal.aborted && registry.get(guid)?.stopped !== true) return;
       const text = `failed to inspect image: ${messageOf(error)}`;
       const record = registry.get(guid);
-      if (record !== undefined) this.#say(record, text, "stderr");
+      if (record !== undefined) this.#voice.say(record, text, "stderr");
       const outcome = error instanceof GardenError && isOfThisCell.has(error.code) ? "rejected" : "failed";
       this.#complete(guid, "crashed", text, { outcome, result: "" });
     }
@@ -364,7 +302,7 @@ export class Executor {
     const detached = aborted(running.abort.signal);
     void step.done.then(adopted);
     void step.ready.then(() => this.#save(guid));
-    const unhealthy = this.#watchHealth({ guid, container, info, host, request }, step, watching.signal);
+    const unhealthy = this.#life.watch({ guid, container, info, host, request }, step.ready, watching.signal);
     let first = await Promise.race([step.done, unhealthy, detached]);
     if (typeof first === "object" && first.ok && info.monitored && record.task === undefined) {
       // Under a monitor action an end without a fault is no crash: the process may have left another behind.
@@ -416,83 +354,13 @@ export class Executor {
     });
   }
 
-  /** Makes the container running once it is healthy. Resolves to the crash reason when it never is, or no longer. */
-  async #watchHealth(followed: Followed, step: StepHandle, signal: AbortSignal): Promise<string> {
-    const { guid, container, info } = followed;
-    const { registry, clock } = this.#options;
-    const never = new Promise<string>(() => undefined);
-    await step.ready;
-    const record = registry.get(guid);
-    if (record === undefined || signal.aborted) return never;
-    const options: HealthOptions = { clock, signal, probe: (check) => this.#probe(container, check) };
-    const liveness = info.monitored ? await this.#monitored(followed, options) : checked(info, options);
-    if (liveness === undefined) return never;
-    if (record.state !== "running") {
-      if (liveness.any) this.#say(record, texts.monitoring);
-      const result = await liveness.startup();
-      if (result === undefined) return never;
-      if (!result.ok) {
-        if (!info.monitored) this.#sayHealth(record, result.text);
-        this.#sayHealth(
-          record,
-          info.monitored ? texts.monitorNeverPassed(result.afterMs) : texts.startupNeverPassed(result.afterMs),
-        );
-        return texts.neverHealthy(result.afterMs, result.text);
-      }
-      if (liveness.any) this.#say(record, texts.healthy);
-      const routable = info.readinessChecks.length === 0;
-      registry.updateIf(guid, ["created"], (now) => ({ ...now, state: "running", routable }));
-      void this.#save(guid);
-    }
-    if (info.readinessChecks.length > 0) this.#startReadiness(guid, record, options);
-    if (!liveness.any) return never;
-    const text = await liveness.failure();
-    if (text === undefined) return never;
-    if (!info.monitored) this.#sayHealth(record, text);
-    this.#say(record, texts.unhealthy);
-    return texts.becameUnhealthy(text);
-  }
-
-  /** The legacy monitor action. After a restart it has to be fetched again; `undefined` when the signal aborts first. */
-  async #monitored({ guid, container, host, request }: Followed, options: HealthOptions): Promise<Liveness | undefined> {
-    const { registry, entropy, fetchMonitor } = this.#options;
-    const { signal } = options;
-    const key = registry.get(guid)?.key;
-    const action = request?.monitor ?? (key === undefined ? undefined : await fetchMonitor(key.processGuid, signal));
-    const startTimeoutMs = registry.get(guid)?.startInfo?.startTimeoutMs ?? 0;
-    if (action === undefined || signal.aborted) return undefined;
-    const monitor = (): Promise<string | undefined> =>
-      this.#monitorSlots
-        .run(signal, () => runMonitor({ container, action, id: `monitor-${entropy.guid()}`, host, signal }))
-        .catch((error: unknown) => messageOf(error));
-    return {
-      any: true,
-      startup: () => awaitMonitored(options, monitor, startTimeoutMs),
-      failure: () => awaitUnmonitored(options, monitor),
-    };
-  }
-
-  #startReadiness(guid: InstanceGuid, record: ContainerRecord, options: HealthOptions): void {
-    this.#say(record, texts.readinessStarted);
-    void watchReadiness(options, record.startInfo?.readinessChecks ?? [], (routable, text) => {
-      if (text !== "") this.#sayHealth(record, text);
-      this.#say(record, routable ? texts.ready : texts.notReady);
-      this.#options.registry.updateIf(guid, ["running"], (now) => ({ ...now, routable }));
-      void this.#save(guid);
-    });
-  }
-
-  #probe(container: Container, check: Check): Promise<string | undefined> {
-    return check.kind === "tcp" ? container.probeTcp(check.port, check.timeoutMs) : this.#options.probeHttp(container, check);
-  }
-
   #hostOf(record: ContainerRecord, container: Container, request: RunRequest | undefined, adopted: () => void): StepHost {
     const { clock, gracefulShutdownMs, count, transfers, registry } = this.#options;
     const netInfo = netInfoOf(container);
     return {
       clock,
       gracefulMs: gracefulShutdownMs,
-      log: this.#limitedLog(record),
+      log: this.#voice.limitedLog(record),
       exceededGraceful: () => count("exited-on-timeout"),
       startProcess: async (id: string, action: RunAction, output: OutputSink): Promise<GardenProcess> => {
         if (request !== undefined) return container.run(processSpec(id, action, netInfo), output);
@@ -512,19 +380,6 @@ export class Executor {
         }));
         if (noted) void this.#save(instanceGuid);
       },
-    };
-  }
-
-  /** What the app says, as much of it as it may; the cell's own lines are not limited. */
-  #limitedLog(record: ContainerRecord): StepHost["log"] {
-    const { clock, logs } = this.#options;
-    const bytesPerSecond = record.startInfo?.logBytesPerSecond ?? -1;
-    const limiter = new LogLimiter(bytesPerSecond);
-    return (source, stream, line, atMs) => {
-      const fate = limiter.take(line.length, atMs ?? clock.nowMs());
-      if (fate === "drop") return;
-      const text = fate === "pass" ? line : Buffer.from(exceededText(bytesPerSecond));
-      logs.append(record.key, record.instanceGuid, source, fate === "pass" ? stream : "stdout", text, atMs);
     };
   }
 
@@ -554,18 +409,18 @@ export class Executor {
     if (record === undefined) return;
     const existed = garden.lookup(guid) !== undefined;
     if (existed && record.ending === "crashed") await this.#letStartsPass();
-    if (existed) this.#say(record, texts.destroying(cellId, guid));
+    if (existed) this.#voice.say(record, texts.destroying(cellId, guid));
     for (let retryMs = destroyRetryMs.first; ; retryMs = Math.min(destroyRetryMs.max, retryMs * 2)) {
       try {
         await garden.destroy(guid);
         break;
       } catch (error) {
-        this.#say(record, texts.destroyFailed(cellId, guid, messageOf(error)), "stderr");
+        this.#voice.say(record, texts.destroyFailed(cellId, guid, messageOf(error)), "stderr");
         log.warn({ err: error, instance_guid: guid, retry_ms: retryMs }, "container destroy failed");
         await clock.sleep(retryMs);
       }
     }
-    if (existed) this.#say(record, texts.destroyed(cellId, guid));
+    if (existed) this.#voice.say(record, texts.destroyed(cellId, guid));
     logs.gone(guid);
     transfers.release(guid);
     registry.remove(guid);
@@ -582,20 +437,6 @@ export class Executor {
 
   #save(guid: InstanceGuid): Promise<void> {
     return this.#records.save(guid);
-  }
-
-  #say(record: ContainerRecord, text: string, stream: LogStreamName = "stdout"): void {
-    const source = this.#options.registry.get(record.instanceGuid)?.startInfo?.logSource ?? "CELL";
-    this.#options.logs.say(record.key, record.instanceGuid, source, text, stream);
-  }
-
-  #sayAs(record: ContainerRecord, source: string, text: string, stream: LogStreamName): void {
-    if (source === "") this.#say(record, text, stream);
-    else this.#options.logs.say(record.key, record.instanceGuid, source, text, stream);
-  }
-
-  #sayHealth(record: ContainerRecord, text: string): void {
-    this.#options.logs.say(record.key, record.instanceGuid, record.startInfo?.healthSource ?? "HEALTH", text, "stderr");
   }
 }
 
