@@ -25,6 +25,7 @@ import { EventHubs } from "../events/hub.js";
 import { Feed } from "../feed/feed.js";
 import { SnapshotSlots } from "../feed/snapshot-slots.js";
 import type { WatchSource } from "../feed/watch.js";
+import { History } from "../history/history.js";
 import { Journal, type JournalMetrics, type JournalOptions } from "../journal/journal.js";
 import { migrateStore } from "../schema/migrate.js";
 import { currentSchema, type Schema } from "../schema/version.js";
@@ -82,6 +83,8 @@ export class ActiveBbs implements SessionHost, WatchSource {
   readonly feed: Feed;
   /** Diego's event streams. */
   readonly events: EventHubs;
+  /** What happened lately, for people. */
+  readonly history: History;
   readonly leases: Leases;
   readonly callbacks: CallbackWorkers | undefined;
   readonly snapshots = new SnapshotSlots();
@@ -105,6 +108,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs), leaderSinceMs: asEpochMs(startMs) };
     this.feed = new Feed(head.sequence, head.sequence - 1n, options.clock);
     this.events = new EventHubs({ open: (sealed) => options.secrets.open(sealed), log: options.log });
+    this.history = new History(this.state.leaderSinceMs);
     this.leases = new Leases(options.clock);
     this.journal = new Journal({
       store: options.store,
@@ -118,11 +122,15 @@ export class ActiveBbs implements SessionHost, WatchSource {
       metrics: options.metrics,
       whenSent: options.whenSent,
       admit: options.admit,
-      note: (changes, hints) => this.events.note(this.state.tables, changes, hints),
+      note: (changes, hints) => {
+        if (hints.crashed) this.history.noteCrash(changes);
+        return this.events.note(this.state.tables, changes, hints);
+      },
       onCommitted: (batch) => {
         for (const { change } of batch.changes) this.#requireLease(change);
         this.feed.publish(batch);
         this.events.publish(batch.notes);
+        this.history.committed(batch.changes, batch.head);
         this.callbacks?.committed(batch.changes);
         if (this.state.tables.continuations.size > 0) void this.#workOff();
       },

@@ -4,6 +4,7 @@ import { LocketService } from "@muster/proto/models/locket";
 import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
+import { type HistoryRequest, HistoryServiceService } from "@muster/proto/muster/v1/history";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
 import { type ReportRequest, type ReportResponse, ReportServiceService } from "@muster/proto/muster/v1/report";
 import type { WatchRequest } from "@muster/proto/muster/v1/watch";
@@ -160,6 +161,9 @@ function repairService(own: OwnCalls, options: ServeOptions): UntypedServiceImpl
 const backupService = (own: OwnCalls, options: ServeOptions): UntypedServiceImplementation =>
   implement(BackupServiceService, options, {}, { Backup: () => own.backup() });
 
+const historyService = (own: OwnCalls, options: ServeOptions): UntypedServiceImplementation =>
+  implement(HistoryServiceService, options, { History: (request: HistoryRequest) => own.history(request) });
+
 function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceImplementation {
   return implement(
     sharedWatchService,
@@ -225,6 +229,7 @@ export function registerServices(server: Server, active: ActiveBbs, options: Ser
   server.addService(FeatureFlagServiceService, flagService(own, options));
   server.addService(RepairServiceService, repairService(own, options));
   server.addService(BackupServiceService, backupService(own, options));
+  server.addService(HistoryServiceService, historyService(own, options));
   server.addService(sharedWatchService, watchService(active, options));
   server.addService(ReportServiceService, { report: reportHandler(active, options) });
 }

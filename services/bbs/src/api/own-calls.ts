@@ -3,6 +3,7 @@
 import { type Resource, TypeCode } from "@muster/proto/models/locket";
 import type { BackupResponse } from "@muster/proto/muster/v1/backup";
 import type { FeatureFlag as WireFlag } from "@muster/proto/muster/v1/feature_flags";
+import type { HistoryRequest, HistoryResponse } from "@muster/proto/muster/v1/history";
 import { type RepairItem, RepairOutcome, type RepairResult } from "@muster/proto/muster/v1/repair";
 import { cellPresenceToWire } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
@@ -16,6 +17,8 @@ import { releaseLock, setFeatureFlag, takeLock } from "../core/small-commands.js
 
 const maxRepairs = 1_000;
 const maxLockTtlSeconds = 600n;
+const maxHistory = 1_000;
+const usualHistory = 200;
 
 const resultOf = (reply: RepairReply): RepairResult => {
   switch (reply.outcome) {
@@ -71,6 +74,18 @@ export class OwnCalls {
   /** A copy of every record at one commit. @throws BbsError ResourceExhausted while another is taken */
   backup(): AsyncIterable<BackupResponse> {
     return backup(this.#active);
+  }
+
+  /** What happened lately, as far as this BBS remembers. @throws BbsError InvalidRequest */
+  async history({ guidPrefix, limit }: HistoryRequest): Promise<HistoryResponse> {
+    if (limit < 0 || limit > maxHistory) throw new BbsError("InvalidRequest", `Invalid field: limit (0 to ${maxHistory})`);
+    const { journal, history } = this.#active;
+    const answer = await journal.read(() => history.query(guidPrefix, limit === 0 ? usualHistory : limit));
+    return {
+      events: answer.entries.map(({ atMs, ...entry }) => ({ ...entry, atMs: BigInt(Math.round(atMs)) })),
+      completeSinceMs: BigInt(Math.round(answer.completeSinceMs)),
+      more: answer.more,
+    };
   }
 
   // --- Locket

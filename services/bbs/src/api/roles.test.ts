@@ -3,6 +3,7 @@ import { LocketService } from "@muster/proto/models/locket";
 import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
+import { HistoryServiceService } from "@muster/proto/muster/v1/history";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
 import { ReportServiceService } from "@muster/proto/muster/v1/report";
 import { WatchServiceService } from "@muster/proto/muster/v1/watch";
@@ -70,6 +71,7 @@ const allowed: Readonly<Record<CallName, readonly string[]>> = {
   Report: ["cell"],
   Repair: ["operator", "converger"],
   ForgetCell: ["operator"],
+  History: owners,
   Backup: ["operator"],
   ListFeatureFlags: owners,
   SetFeatureFlag: ["operator"],
@@ -99,6 +101,7 @@ describe("the table of roles", () => {
       ReportServiceService,
       BackupServiceService,
       RepairServiceService,
+      HistoryServiceService,
       FeatureFlagServiceService,
       LocketService,
     ];

@@ -122,6 +122,8 @@ export const callRules = {
   // A repair is judged again by the core: one more asker (`muster converge`) can do no harm.
   Repair: open("converger", "operator"),
   ForgetCell: open("operator"),
+  // What happened lately, without definitions: as the event streams.
+  History: owners,
   // All there is, secrets too, though sealed.
   Backup: open("operator"),
 
