@@ -7,9 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rootFSOfImage } from "@muster/garden/image-ref";
 import { Action } from "@muster/proto/models/actions";
+import type { ActualLRP } from "@muster/proto/models/actual_lrp";
+import { ActualLRPsRequest } from "@muster/proto/models/actual_lrp_requests";
+import { DesiredLRP, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
 import { type Task, TaskDefinition } from "@muster/proto/models/task";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
-import { dial, unary } from "@muster/shared/rpc";
+import { collect, dial, serverStream, unary } from "@muster/shared/rpc";
 import { readTls } from "@muster/shared/tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leftovers } from "../support/garden.js";
@@ -208,6 +211,48 @@ describe("a task", () => {
       },
       20_000,
     );
+  });
+});
+
+describe("an LRP of Diego's older kind", () => {
+  const rows = async (processGuid: string): Promise<ActualLRP[]> => {
+    const request = { domain: "", cellId: "", processGuid, index: undefined };
+    const chunks = await collect(
+      serverStream(bbs.actualLrPs.bind(bbs), ActualLRPsRequest.fromPartial(request)),
+      ({ actualLrps }) => actualLrps,
+    );
+    return chunks;
+  };
+  const desire = async (processGuid: string, over: Parameters<typeof DesiredLRP.fromPartial>[0]): Promise<void> => {
+    const desiredLrp = DesiredLRP.fromPartial({
+      processGuid,
+      domain: "old",
+      rootFs,
+      instances: 1,
+      memoryMb: 64,
+      diskMb: 64,
+      action: shell("touch /ready; while :; do sleep 1; done"),
+      metricTags: { source_id: { static: "before" } },
+      ...over,
+    });
+    await unary(bbs.desireDesiredLrp.bind(bbs), { desiredLrp }, { deadlineMs: 5_000 });
+  };
+
+  it("runs once its monitor says so, crashes when it never does, and takes new tags without a restart", async () => {
+    await desire("good", { monitor: shell("test -f /ready") });
+    await desire("never", { monitor: shell("echo not ready; exit 1"), startTimeoutMs: 3_000n });
+    await platform.eventually("it runs", async () => (await rows("good"))[0]?.state === "RUNNING", 30_000);
+    const before = (await rows("good"))[0]?.actualLrpInstanceKey?.instanceGuid;
+    const update = DesiredLRPUpdate.fromPartial({ metricTags: { source_id: { static: "after" } } });
+    await unary(bbs.updateDesiredLrp.bind(bbs), { processGuid: "good", update }, { deadlineMs: 5_000 });
+    await platform.eventually("its tags are new", async () => (await rows("good"))[0]?.metricTags.source_id === "after", 20_000);
+    expect((await rows("good"))[0]).toMatchObject({ state: "RUNNING", crashCount: 0 });
+    expect((await rows("good"))[0]?.actualLrpInstanceKey?.instanceGuid).toBe(before);
+    await platform.eventually("it crashes", async () => ((await rows("never"))[0]?.crashCount ?? 0) > 0, 30_000);
+    expect((await rows("never"))[0]?.crashReason).toMatch(/^Instance never healthy after .*: not ready$/);
+    for (const processGuid of ["good", "never"]) {
+      await unary(bbs.removeDesiredLrp.bind(bbs), { processGuid }, { deadlineMs: 5_000 });
+    }
   });
 });
 
