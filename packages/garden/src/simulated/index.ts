@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import type { Clock, Entropy } from "@muster/shared/clock";
 import type { Container, ContainerSpec, Garden, GardenCapacity, ImageMetadata, ProcessExit, ProcessSpec } from "../garden.js";
 import { GardenError } from "../garden.js";
+import { stackOf } from "../image/preloaded.js";
 import { ImageReferenceError, parseRootFS } from "../image/reference.js";
 import { PortPool } from "../network/ports.js";
 import { SimulatedContainer } from "./container.js";
@@ -26,7 +27,7 @@ export interface SimulatedGardenOptions {
   readonly readyMs?: { readonly min: number; readonly max: number };
   /** How many of a thousand creates fail with `tool-failed`. Default 0. */
   readonly createFailuresPerThousand?: number;
-  /** What an image says of itself; `undefined` means there is no such image. Default: any docker URL exists, listening on 8080. */
+  /** What an image says of itself; `undefined` means there is no such image. Default: any docker URL and any stack exists, listening on 8080. */
   readonly images?: (rootFs: string) => Omit<ImageMetadata, "digest"> | undefined;
   /** What is found at a path of a container, as a tar stream, when nothing was streamed there before. Default: nothing is there. */
   readonly files?: (container: ContainerSpec, path: string) => Uint8Array | undefined;
@@ -173,7 +174,7 @@ class InMemoryGarden implements SimulatedGarden {
     const found = (this.#options.images ?? (() => plainImage))(rootFs);
     if (found === undefined) throw new GardenError("image-not-found", `there is no image ${rootFs}`);
     try {
-      const { digest } = parseRootFS(rootFs);
+      const { digest } = stackOf(rootFs) === undefined ? parseRootFS(rootFs) : { digest: undefined };
       return { digest: digest ?? `sha256:${createHash("sha256").update(rootFs).digest("hex")}`, ...found };
     } catch (error) {
       if (error instanceof ImageReferenceError) throw new GardenError("image-invalid", error.message, error);

@@ -124,6 +124,7 @@ describe("the simulated garden", () => {
       code: "port-exhausted",
     });
     await create("d");
+    expect((await create("e", { rootFs: "preloaded:stack", ports: [] })).info().imageDigest).toMatch(/^sha256:/);
   });
 
   it("is the same for the same seed", async () => {
