@@ -12,6 +12,7 @@ import { type MemoryFaults, type MemoryStore, memoryStore, openMemoryStore } fro
 import { afterEach, describe, expect, it } from "vitest";
 import { OwnCalls } from "../api/own-calls.js";
 import { desireLRP, removeDesiredLRP } from "../core/desired-lrp.js";
+import { upsertDomain } from "../core/small-commands.js";
 import { watch } from "../feed/watch.js";
 import { ActiveBbs } from "./active-bbs.js";
 
@@ -162,6 +163,17 @@ describe("replies", () => {
     expect(await outcome(active.journal.submit(desireLRP(message("after"))))).toBe("ok");
     expect(await active.journal.read((state) => [...state.tables.desiredLRPs.keys()])).toEqual(["before", "after"]);
     expect(lost()).toBeUndefined();
+  });
+
+  it("a name that no store takes is refused to the one who asked, and nobody else notices", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    // Diego's 255 characters, of four bytes each.
+    const named = outcome(active.journal.submit(upsertDomain("\u{1f600}".repeat(255), 0)));
+    const beside = outcome(active.journal.submit(desireLRP(message("p"))));
+    await clock.advance(10);
+    expect([await named, await beside]).toEqual(["InvalidRequest", "ok"]);
+    expect(active.journal.readOnlyBecause).toBeUndefined();
   });
 
   it("a damaged store is not served: the record that cannot be read is named, with what to do", async () => {

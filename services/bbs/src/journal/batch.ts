@@ -2,7 +2,7 @@
 import { encodeRecord, storeKeyOf } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import type { Change, RecordKind, Write } from "@muster/shared/model";
-import type { StoreWrite } from "@muster/store";
+import { maxKeyBytes, type StoreWrite } from "@muster/store";
 import type { CommandNote } from "../events/note.js";
 
 /** Bounds of one store commit: writes are what the driver takes, bytes these; every driver takes so many writes. */
@@ -29,8 +29,24 @@ const sizeOf = (writes: readonly StoreWrite[]): number => {
   return bytes;
 };
 
-/** @throws BbsError InvalidRequest stating the size, when one command exceeds what a commit can carry. */
+/**
+ * What a store cannot take is refused here, and only the one who asked is told: the store would refuse the whole commit, upon which
+ * the BBS loads everything anew. @throws BbsError InvalidRequest stating the size of a command, or of one of its names.
+ */
 export function requireCommandSize(writes: readonly StoreWrite[]): number {
+  for (const { key } of writes) {
+    // Names are bounded in characters, as in Diego, and a character may take four bytes.
+    const keyBytes = Buffer.byteLength(key);
+    if (keyBytes > maxKeyBytes) {
+      throw new BbsError(
+        "InvalidRequest",
+        `a name of the request takes ${keyBytes} bytes as a key; at most ${maxKeyBytes} are possible`,
+        {
+          key_bytes: keyBytes,
+        },
+      );
+    }
+  }
   const bytes = sizeOf(writes);
   if (bytes > maxCommandBytes) {
     throw new BbsError("InvalidRequest", `the request needs ${bytes} bytes of storage; at most ${maxCommandBytes} are possible`, {
