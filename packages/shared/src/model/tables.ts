@@ -58,6 +58,13 @@ export interface InstanceRows {
 }
 
 const noRows: InstanceRows = { ORDINARY: undefined, EVACUATING: undefined, SUSPECT: undefined };
+const noInstances: ReadonlyMap<number, InstanceRows> = new Map();
+
+/** What one process has: its rows by index, never an index without any, and how many Ordinary ones are RUNNING. */
+interface ProcessRows {
+  readonly byIndex: Map<number, InstanceRows>;
+  running: number;
+}
 
 /** Every key a record is stored under, from the record itself. */
 export const keyOf: { readonly [Kind in RecordKind]: (record: RecordOf[Kind]) => string } = {
@@ -89,6 +96,9 @@ export interface ClusterView {
   rows(processGuid: ProcessGuid, index: number): InstanceRows;
   /** Rows of a process by index, in no order. */
   rowsOfProcess(processGuid: ProcessGuid): Iterable<ActualLRP>;
+  /** The same by index; an index without a row is not in it. */
+  instancesOfProcess(processGuid: ProcessGuid): ReadonlyMap<number, InstanceRows>;
+  processesWithRows(): Iterable<ProcessGuid>;
   rowsOnCell(cellId: CellId): Iterable<ActualLRP>;
   tasksOnCell(cellId: CellId): Iterable<Task>;
   cell(cellId: CellId): Cell | undefined;
@@ -117,7 +127,7 @@ export class Tables implements ClusterView {
   readonly taskDefinitions = new Map<string, TaskDefinition>();
   readonly continuations = new Map<string, Continuation>();
 
-  readonly #byProcess = new Map<ProcessGuid, Map<number, InstanceRows>>();
+  readonly #byProcess = new Map<ProcessGuid, ProcessRows>();
   readonly #rowsByCell = new Map<CellId, Set<string>>();
   readonly #tasksByCell = new Map<CellId, Set<TaskGuid>>();
   readonly #desiredByDomain = new Map<DomainName, Set<ProcessGuid>>();
@@ -172,20 +182,33 @@ export class Tables implements ClusterView {
   }
 
   rows(processGuid: ProcessGuid, index: number): InstanceRows {
-    return this.#byProcess.get(processGuid)?.get(index) ?? noRows;
+    return this.#byProcess.get(processGuid)?.byIndex.get(index) ?? noRows;
   }
 
   *rowsOfProcess(processGuid: ProcessGuid): Iterable<ActualLRP> {
-    for (const rows of this.#byProcess.get(processGuid)?.values() ?? []) {
+    for (const rows of this.instancesOfProcess(processGuid).values()) {
       if (rows.ORDINARY !== undefined) yield rows.ORDINARY;
       if (rows.EVACUATING !== undefined) yield rows.EVACUATING;
       if (rows.SUSPECT !== undefined) yield rows.SUSPECT;
     }
   }
 
+  instancesOfProcess(processGuid: ProcessGuid): ReadonlyMap<number, InstanceRows> {
+    return this.#byProcess.get(processGuid)?.byIndex ?? noInstances;
+  }
+
+  processesWithRows(): Iterable<ProcessGuid> {
+    return this.#byProcess.keys();
+  }
+
   /** Indices of a process that have at least one row. */
   indicesOfProcess(processGuid: ProcessGuid): Iterable<number> {
-    return this.#byProcess.get(processGuid)?.keys() ?? [];
+    return this.instancesOfProcess(processGuid).keys();
+  }
+
+  /** How many of a process's Ordinary rows are RUNNING, wanted or not. */
+  runningOfProcess(processGuid: ProcessGuid): number {
+    return this.#byProcess.get(processGuid)?.running ?? 0;
   }
 
   *rowsOnCell(cellId: CellId): Iterable<ActualLRP> {
@@ -244,18 +267,20 @@ export class Tables implements ClusterView {
   #indexRow(key: string, before: ActualLRP | undefined, after: ActualLRP | undefined): void {
     const row = after ?? before;
     if (row === undefined) return;
-    const byIndex = this.#byProcess.get(row.processGuid) ?? new Map<number, InstanceRows>();
+    const known = this.#byProcess.get(row.processGuid);
+    const { byIndex } = known ?? { byIndex: new Map<number, InstanceRows>() };
     const rows: InstanceRows = { ...(byIndex.get(row.index) ?? noRows), [row.presence]: after };
-    if (rows.ORDINARY === undefined && rows.EVACUATING === undefined && rows.SUSPECT === undefined) {
-      byIndex.delete(row.index);
-    } else {
-      byIndex.set(row.index, rows);
-    }
+    if (rows.ORDINARY === undefined && rows.EVACUATING === undefined && rows.SUSPECT === undefined) byIndex.delete(row.index);
+    else byIndex.set(row.index, rows);
+    const running = (known?.running ?? 0) + Number(runs(after)) - Number(runs(before));
     if (byIndex.size === 0) this.#byProcess.delete(row.processGuid);
-    else this.#byProcess.set(row.processGuid, byIndex);
+    else if (known === undefined) this.#byProcess.set(row.processGuid, { byIndex, running });
+    else known.running = running;
     move(this.#rowsByCell, before?.instanceKey?.cellId, after?.instanceKey?.cellId, key);
   }
 }
+
+const runs = (row: ActualLRP | undefined): boolean => row?.presence === "ORDINARY" && row.state === "RUNNING";
 
 /** Moves `member` from the set at `from` to the set at `to`, either of which may be nowhere. */
 function move<Key, Member>(index: Map<Key, Set<Member>>, from: Key | undefined, to: Key | undefined, member: Member): void {

@@ -1,20 +1,10 @@
 // Which repairs are due: over everything (the 30 s cycle), or over the keys a change touched (at once).
-import type {
-  ActualLRP,
-  CellId,
-  Change,
-  ClusterView,
-  EpochMs,
-  Presence,
-  ProcessGuid,
-  Task,
-  TaskGuid,
-  TaskState,
-} from "../model/index.js";
-import { type CellTime, isLive, rememberMassLoss } from "./cells.js";
-import { isOutdated } from "./resolved.js";
-import { type Repair, type RuleName, ruleHolds } from "./rules.js";
-import { isWanted, wantedInstances } from "./wanted.js";
+import type { CellId, Change, ClusterView, EpochMs, Presence, ProcessGuid, Task, TaskGuid, TaskState } from "../model/index.js";
+import { type CellTime, rememberMassLoss } from "./cells.js";
+import { eachOpenInstance, eachOpenTask } from "./open.js";
+import { type Repair, ruleHolds } from "./rules.js";
+import type { RuleName } from "./table.js";
+import { wantedInstances } from "./wanted.js";
 
 const nobody = "" as ProcessGuid;
 
@@ -117,56 +107,31 @@ export const compareRepairs = (a: Repair, b: Repair): number =>
       : a.index - b.index ||
         (a.presence < b.presence ? -1 : a.presence > b.presence ? 1 : a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
 
-/** Plans over everything: the backstop cycle. The same view gives the same plan, whatever order its maps are in. */
-export function planConvergence(view: ClusterView, at: CellTime): Findings {
+/** Plans over everything there is. The same view gives the same plan, whatever order its maps are in. */
+export const planConvergence = (view: ClusterView, at: CellTime): Findings =>
+  planOver(
+    view,
+    (visit) => eachOpenInstance(view, visit),
+    (visit) => eachOpenTask(view, visit),
+    at,
+  );
+
+/** Calls back for each key to look at. */
+export type Instances = (visit: (processGuid: ProcessGuid, index: number) => void) => void;
+export type Tasks = (visit: (task: Task) => void) => void;
+
+/** Plans over these instances and tasks, all domains and all missing cells. Each instance and task comes at most once. */
+export function planOver(view: ClusterView, instances: Instances, tasks: Tasks, at: CellTime): Findings {
   const time = rememberMassLoss(view, at);
   const findings = noFindings();
-  for (const [processGuid, desired] of view.desiredLRPs) {
-    const wanted = wantedInstances(view, desired);
-    for (let index = 0; index < wanted; index += 1) {
-      if (view.rows(processGuid, index).ORDINARY === undefined) {
-        judge(view, instanceRepair("missing", processGuid, index), time, findings);
-      }
-    }
-  }
-  for (const row of view.actualLRPs.values()) {
-    if (!isSettled(view, row)) judgeRow(view, row.processGuid, row.index, row.presence, time, findings);
-  }
-  for (const task of view.tasks.values()) judgeTask(view, task, time, findings);
+  instances((processGuid, index) => judgeInstance(view, processGuid, index, time, findings));
+  tasks((task) => judgeTask(view, task, time, findings));
   for (const name of view.domains.keys()) judge(view, namedRepair("domain-expired", name), time, findings);
   for (const [cellId, cell] of view.cells) {
     if (cell.lostAtMs !== undefined) judge(view, namedRepair("cell-gone", cellId), time, findings);
   }
   findings.repairs.sort(compareRepairs);
   return findings;
-}
-
-/**
- * Says that no rule can hold or fall due for a row, without judging each: it is wanted, does not wait for a restart, its cell, where
- * it has one, lives, and it is told what is desired of it. True of nearly all rows nearly always, which is what makes a cycle cheap.
- */
-function isSettled(view: ClusterView, row: ActualLRP): boolean {
-  if (row.state === "CRASHED") return false;
-  if (row.instanceKey !== undefined && !isLive(view.cell(row.instanceKey.cellId))) return false;
-  const desired = view.desiredLRP(row.processGuid);
-  return isWanted(view, desired, row.index) && desired !== undefined && (row.state !== "RUNNING" || !isOutdated(desired, row));
-}
-
-function judgeRow(
-  view: ClusterView,
-  processGuid: ProcessGuid,
-  index: number,
-  presence: Presence,
-  time: CellTime,
-  findings: Findings,
-): void {
-  judge(view, instanceRepair("surplus", processGuid, index, presence), time, findings);
-  if (presence === "ORDINARY") {
-    judge(view, instanceRepair("restart", processGuid, index), time, findings);
-    judge(view, instanceRepair("cell-lost", processGuid, index), time, findings);
-    judge(view, instanceRepair("outdated", processGuid, index), time, findings);
-  }
-  if (presence === "EVACUATING") judge(view, instanceRepair("evacuating-lost", processGuid, index, presence), time, findings);
 }
 
 /** What a set of changes may have made due: instances and tasks to look at, and whole processes, cells, domains. */

@@ -14,28 +14,10 @@ import {
 import type { CellTime } from "./cells.js";
 import { restartAtMs } from "./crash.js";
 import { isOutdated } from "./resolved.js";
+import type { RuleName } from "./table.js";
 import { taskCallback, taskCellLost, taskDisabled, taskExpired, taskOver, taskUnresolved } from "./tasks.js";
 import { from, holds, lossVerdict, never, type Verdict } from "./verdict.js";
 import { domainFresh, isWanted, stoppedByFlag } from "./wanted.js";
-
-/** Each rule with what it repairs; docs and metrics read this table. */
-export const ruleNames = {
-  missing: "a wanted index without an Ordinary row gets an UNCLAIMED one",
-  surplus: "a row that is not wanted gets a stop mark, or goes at once where nothing runs",
-  restart: "a CRASHED row whose back-off is over becomes UNCLAIMED",
-  "cell-lost": "an Ordinary row on a lost cell becomes Suspect beside a new UNCLAIMED row",
-  "evacuating-lost": "an Evacuating row on a lost cell goes",
-  outdated: "a RUNNING row whose internal routes or metric tags are not those desired gets an update mark",
-  "task-expired": "a task PENDING for 30 minutes fails",
-  "task-disabled": "a PENDING Docker task fails while the diego_docker flag is off",
-  "task-cell-lost": "a RUNNING task on a lost cell fails",
-  "task-unresolved": "a task RESOLVING for 30 s becomes COMPLETED again",
-  "task-callback": "a task COMPLETED for 30 s has its callback made again",
-  "task-over": "a task goes 2 minutes after it first completed",
-  "domain-expired": "a domain nobody vouches for any more goes",
-  "cell-gone": "a missing cell that nothing names any more is forgotten",
-} as const;
-export type RuleName = keyof typeof ruleNames;
 
 /** One rule and the one key it is about. `presence` matters to rules about rows, `name` to rules about tasks, domains and cells. */
 export interface Repair {
@@ -136,5 +118,3 @@ const judges: Readonly<Record<RuleName, Judge>> = {
 
 /** Says whether `repair.rule` holds for its key in this view, at this cluster time. */
 export const ruleHolds = (view: ClusterView, repair: Repair, time: CellTime): Verdict => judges[repair.rule](view, repair, time);
-
-export const isRuleName = (name: string): name is RuleName => Object.hasOwn(ruleNames, name);

@@ -4,7 +4,8 @@ import { asCellId, asEpochMs, epochMsToNs, put, Tables, type Task, type Write } 
 import { cell, t0, task } from "../testing/index.js";
 import type { CellTime } from "./cells.js";
 import { namedRepair } from "./plan.js";
-import { type RuleName, ruleHolds } from "./rules.js";
+import { ruleHolds } from "./rules.js";
+import type { RuleName } from "./table.js";
 
 const ago = (ms: number) => epochMsToNs(asEpochMs(t0 - ms));
 const pending = (agoMs: number, fields: Partial<Task> = {}) => task({ createdAtNs: ago(agoMs), updatedAtNs: ago(0), ...fields });

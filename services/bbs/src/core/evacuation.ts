@@ -141,6 +141,8 @@ const newEvacuatingRow = (key: ActualLRPKey, request: StartRequest, context: Dec
 function othersRun(state: CoreState, row: ActualLRP): boolean {
   const desired = state.tables.desiredLRP(row.processGuid);
   const wantedCount = desired === undefined ? 0 : wantedInstances(state.tables, desired);
+  // Asked for every container of a cell each 10 s, and mostly answered by the count: only rows that are not wanted make the walk needed.
+  if (state.tables.runningOfProcess(row.processGuid) - Number(row.state === "RUNNING") < wantedCount - 1) return false;
   for (let index = 0; index < wantedCount; index += 1) {
     if (index !== row.index && state.tables.rows(row.processGuid, index).ORDINARY?.state !== "RUNNING") return false;
   }

@@ -1,0 +1,31 @@
+// The indexes of the tables against a count over everything, through random lives.
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { cluster, guids } from "../rules/testing/clusters.js";
+
+import { drop, Tables } from "./tables.js";
+
+it("rows by process, and how many of them run, are what the rows say", () => {
+  const commit = fc.record({ writes: cluster, gone: fc.infiniteStream(fc.boolean()) });
+  fc.assert(
+    fc.property(fc.array(commit, { maxLength: 6 }), (commits) => {
+      const tables = new Tables();
+      for (const { writes, gone } of commits) {
+        for (const row of [...tables.actualLRPs.values()]) if (gone.next().value) tables.apply(drop("actualLRP", row));
+        tables.applyAll(writes);
+        const rows = [...tables.actualLRPs.values()];
+        for (const processGuid of guids) {
+          const own = rows.filter((row) => row.processGuid === processGuid);
+          const running = own.filter(({ presence, state }) => presence === "ORDINARY" && state === "RUNNING");
+          expect(tables.runningOfProcess(processGuid)).toBe(running.length);
+          expect(new Set(tables.rowsOfProcess(processGuid))).toEqual(new Set(own));
+          expect([...tables.instancesOfProcess(processGuid).keys()].sort()).toEqual(
+            [...new Set(own.map(({ index }) => index))].sort(),
+          );
+        }
+        expect(new Set(tables.processesWithRows())).toEqual(new Set(rows.map(({ processGuid }) => processGuid)));
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
