@@ -3,7 +3,8 @@ import { fakeClock } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
 import { Registry } from "@muster/shared/metrics";
 import { asCellId, asProcessGuid, drop, epochMsToNs, put } from "@muster/shared/model";
-import { afterEach, describe, expect, it } from "vitest";
+import { OpenKeys } from "@muster/shared/rules";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { Converger } from "./converger.js";
 import { convergerMetrics } from "./metrics.js";
 import { FakeBbs } from "./testing/fake-bbs.js";
@@ -20,7 +21,8 @@ function setUp() {
   const registry = new Registry();
   const metrics = convergerMetrics(registry);
   const config = { convergeIntervalMs: 30_000 };
-  const converger = new Converger({ clock, log: silentLog(), metrics, io: bbs, config });
+  const log = silentLog();
+  const converger = new Converger({ clock, log, metrics, io: bbs, config });
   const stop = new AbortController();
   const start = async (): Promise<void> => {
     const ended = converger.run(stop.signal);
@@ -35,7 +37,7 @@ function setUp() {
     const line = (await registry.metrics()).split("\n").find((text) => text.startsWith(`${name}${labels} `));
     return line === undefined ? undefined : Number(line.split(" ").at(-1));
   };
-  return { clock, bbs, start, stop, converger, value };
+  return { clock, bbs, start, stop, converger, value, log };
 }
 
 const asked = (bbs: FakeBbs): readonly string[] => bbs.calls.flatMap((call) => call.repairs);
@@ -310,6 +312,74 @@ describe("the cycle", () => {
     expect(asked(bbs)).toEqual(["missing a/0"]);
     expect(await value("converger_convergence_actions_total", '{rule="missing",result="stale"}')).toBe(1);
     expect(bbs.tables.rows(asProcessGuid("a"), 0).ORDINARY?.state).toBe("CLAIMED");
+  });
+});
+
+describe("what the cycle goes by", () => {
+  it("is the open keys nine times of ten, and every record once", async () => {
+    const { bbs, start, clock, value } = setUp();
+    bbs.commit(put("desiredLRP", desiredLRP("a")), put("actualLRP", claimed("a", 0, "c1")), put("cell", cell("c1")));
+    await start();
+    await clock.advance(300_000);
+    const plans = (scope: string) => value("converger_plan_duration_seconds_count", `{scope="${scope}"}`);
+    expect([await plans("open"), await plans("all")]).toEqual([11, 2]);
+    expect(await value("converger_plan_differences_total")).toBe(0);
+  });
+
+  it("is every record where the open keys are wrong, which is told", async () => {
+    const { bbs, start, clock, value, log } = setUp();
+    const told = vi.spyOn(log, "error");
+    await start();
+    const forgetful = vi.spyOn(OpenKeys.prototype, "refresh").mockReturnValue();
+    bbs.script.push("stale");
+    bbs.commit(put("desiredLRP", desiredLRP("a")));
+    await clock.advance(299_999);
+    forgetful.mockRestore();
+    expect(asked(bbs)).toEqual(["missing a/0"]);
+    await clock.advance(1);
+    expect(asked(bbs)).toEqual(["missing a/0", "missing a/0"]);
+    expect(await value("converger_plan_differences_total")).toBe(1);
+    expect(told).toHaveBeenCalledExactlyOnceWith(
+      { overlooked: [{ reason: "missing", process_guid: "a", index: 0, presence: "ORDINARY" }], imagined: [] },
+      "open keys are not those of the records",
+    );
+  });
+
+  it("holds what was refused wrongly open, cycle after cycle", async () => {
+    const { bbs, start, clock } = setUp();
+    bbs.script.push("stale", "stale", "stale");
+    await start();
+    bbs.commit(put("desiredLRP", desiredLRP("a")));
+    await clock.advance(120_000);
+    expect(bbs.calls.map(({ atMs, repairs }) => [atMs, ...repairs])).toEqual(
+      [0, 30_000, 60_000, 90_000].map((atMs) => [atMs, "missing a/0"]),
+    );
+  });
+});
+
+describe("counts", () => {
+  it("tasks it kicked and pruned", async () => {
+    const { bbs, start, clock, value } = setUp();
+    const startMs = clock.nowMs();
+    const done = { state: "COMPLETED" as const, firstCompletedAtNs: epochMsToNs(startMs) };
+    bbs.commit(put("task", task("docker", startMs, { rootFs: "docker:///x" })), put("task", task("done", startMs, done)));
+    await start();
+    expect(await value("converger_convergence_tasks_kicked_total")).toBe(1);
+    await clock.advance(120_000);
+    expect(await value("converger_convergence_tasks_pruned_total")).toBe(2);
+    expect(await value("converger_convergence_tasks_kicked_total")).toBe(1);
+  });
+
+  it("for how long the oldest instance has waited, cycle by cycle", async () => {
+    const { bbs, start, clock, value } = setUp();
+    bbs.commit(put("desiredLRP", desiredLRP("a")));
+    await start();
+    expect(await value("converger_oldest_unplaced_seconds")).toBe(0);
+    await clock.advance(60_000);
+    expect(await value("converger_oldest_unplaced_seconds")).toBe(60);
+    bbs.commit(put("actualLRP", claimed("a", 0, "c1")), put("cell", cell("c1")));
+    await clock.advance(30_000);
+    expect(await value("converger_oldest_unplaced_seconds")).toBe(0);
   });
 });
 

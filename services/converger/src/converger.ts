@@ -11,16 +11,19 @@ import {
   type CellTime,
   compareRepairs,
   type Findings,
+  OpenKeys,
   planConvergence,
-  planTouched,
   type Repair,
+  type RuleName,
   rememberMassLoss,
   ruleHolds,
 } from "@muster/shared/rules";
 import { Bell } from "./bell.js";
 import type { ConvergerMetrics } from "./metrics.js";
+import { differenceOf } from "./plan/difference.js";
 import { DueQueue, repairKey } from "./plan/due-queue.js";
 import { type Notes, noNotes, note, widen } from "./plan/touched.js";
+import { Unplaced } from "./plan/unplaced.js";
 import { repairToWire } from "./wire.js";
 
 export interface ConvergerIO {
@@ -43,6 +46,14 @@ const maxBatch = 1_000;
 /** After a call without an answer: the next change, or this long. */
 const retryMs = 200;
 
+/** So many cycles plan over the open keys before one looks at every record: 5 minutes at the default interval. */
+const cyclesPerLook = 10;
+/** Of a difference between the two, so many repairs are named in the log. */
+const namedInLog = 10;
+
+/** Diego counts as kicked the tasks that a pass failed or called back, and as pruned those it deleted (convergence.md 8.1). */
+const kicks: ReadonlySet<RuleName> = new Set(["task-expired", "task-disabled", "task-cell-lost", "task-callback"]);
+
 const noBatch: readonly Repair[] = [];
 
 export class Converger {
@@ -52,7 +63,11 @@ export class Converger {
   /** Repairs found and not yet asked for, by key; bounded by the number of rules times keys. */
   readonly #found = new Map<string, Repair>();
   readonly #due = new DueQueue();
+  readonly #open: OpenKeys;
+  readonly #unplaced = new Unplaced();
   #notes: Notes = noNotes();
+  /** Cycles until one looks at every record; a snapshot sets it to 0. */
+  #cyclesToLook = 0;
   /** On the elapsed scale; a snapshot sets it to now. */
   #nextCycleMs = 0;
   #retryAtMs: number | undefined;
@@ -68,6 +83,7 @@ export class Converger {
       clock,
       log,
     });
+    this.#open = new OpenKeys(this.#mirror.tables);
     this.#mirror.onChanges((changes, snapshot) => this.#noteAll(changes, snapshot));
   }
 
@@ -87,10 +103,13 @@ export class Converger {
   }
 
   #noteAll(changes: readonly Change[], snapshot: boolean): void {
+    for (const change of changes) this.#unplaced.note(change);
     if (snapshot) {
       // Everything may have changed: the cycle at once makes notes superfluous.
       this.#options.metrics.synced.set(1);
       this.#notes = noNotes();
+      this.#open.rebuild();
+      this.#cyclesToLook = 0;
       this.#nextCycleMs = this.#options.clock.elapsedMs();
     } else {
       const nowMs = this.#mirror.nowMs();
@@ -132,15 +151,38 @@ export class Converger {
 
   #planEverything(): void {
     const { metrics, log } = this.#options;
+    const { touched } = this.#notes;
     this.#notes = noNotes();
     this.#due.clear();
     this.#found.clear();
-    const findings = this.#timed("everything", () => planConvergence(this.#mirror.tables, this.#time));
+    const time = this.#time;
+    const kept = this.#timed("open", () => {
+      this.#open.refresh(touched);
+      return this.#open.plan(time);
+    });
+    const findings = this.#cyclesToLook === 0 ? this.#lookAtAll(kept, time) : kept;
+    this.#cyclesToLook = (this.#cyclesToLook + cyclesPerLook - 1) % cyclesPerLook;
     this.#take(findings);
-    const count = (rule: Repair["rule"]): number => findings.repairs.filter((repair) => repair.rule === rule).length;
+    const count = (rule: RuleName): number => findings.repairs.filter((repair) => repair.rule === rule).length;
     metrics.missing.set(count("missing"));
     metrics.extra.set(count("surplus"));
+    metrics.oldestUnplaced.set(this.#unplaced.oldestMs(this.#mirror.tables, time.nowMs) / 1_000);
     log.debug({ repairs: findings.repairs.length, waiting: findings.due.length }, "cycle planned");
+  }
+
+  /** Plans over every record. That the open keys gave another plan is our own mistake: it is told, and this plan counts. */
+  #lookAtAll(kept: Findings, time: CellTime): Findings {
+    const { metrics, log } = this.#options;
+    const whole = this.#timed("all", () => planConvergence(this.#mirror.tables, time));
+    const difference = differenceOf(kept, whole);
+    if (difference !== undefined) {
+      const told = (repairs: readonly Repair[]) => repairs.slice(0, namedInLog).map(fieldsOf);
+      const { overlooked, imagined } = difference;
+      log.error({ overlooked: told(overlooked), imagined: told(imagined) }, "open keys are not those of the records");
+      metrics.planDifferences.inc(overlooked.length + imagined.length);
+      this.#open.rebuild();
+    }
+    return whole;
   }
 
   #planNotes(): void {
@@ -149,7 +191,7 @@ export class Converger {
     this.#notes = noNotes();
     const time = this.#time;
     widen(notes, this.#mirror.tables, time.nowMs);
-    this.#take(this.#timed("touched", () => planTouched(this.#mirror.tables, notes.touched, time)));
+    this.#take(this.#timed("touched", () => this.#open.planTouched(notes.touched, time)));
   }
 
   #planDue(): void {
@@ -206,13 +248,21 @@ export class Converger {
   }
 
   #settleAll(batch: readonly Repair[], results: readonly RepairResult[]): void {
-    const done: Partial<Record<Repair["rule"], number>> = {};
+    const done: Partial<Record<RuleName, number>> = {};
     for (const [at, repair] of batch.entries()) {
       const outcome = this.#settle(repair, results[at]);
-      this.#options.metrics.actions.inc({ rule: repair.rule, result: outcome });
+      this.#count(repair.rule, outcome);
       if (outcome === "done") done[repair.rule] = (done[repair.rule] ?? 0) + 1;
     }
     if (Object.keys(done).length > 0) this.#options.log.info({ repairs: done }, "repaired");
+  }
+
+  #count(rule: RuleName, result: "done" | "not_due" | "stale"): void {
+    const { actions, tasksKicked, tasksPruned } = this.#options.metrics;
+    actions.inc({ rule, result });
+    if (result !== "done") return;
+    if (kicks.has(rule)) tasksKicked.inc();
+    if (rule === "task-over") tasksPruned.inc();
   }
 
   #settle(repair: Repair, result: RepairResult | undefined): "done" | "not_due" | "stale" {
@@ -251,7 +301,7 @@ export class Converger {
     return Math.max(0, Math.min(...waits));
   }
 
-  #timed(scope: "everything" | "touched", plan: () => Findings): Findings {
+  #timed(scope: "open" | "all" | "touched", plan: () => Findings): Findings {
     const { clock, metrics } = this.#options;
     const startedMs = clock.elapsedMs();
     const findings = plan();

@@ -15,15 +15,30 @@ export const convergerMetrics = (registry: Registry) => ({
   }),
   planDuration: new Histogram({
     name: "converger_plan_duration_seconds",
-    help: "One plan, over everything or over what changes touched.",
+    help: "One plan: over what changes touched, over all open keys (each cycle), or over every record.",
     labelNames: ["scope"],
     buckets: [0.0001, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
+    registers: [registry],
+  }),
+  planDifferences: new Counter({
+    name: "converger_plan_differences_total",
+    help: "Repairs on which the open keys and a look at every record did not agree: a mistake of ours.",
     registers: [registry],
   }),
   actions: new Counter({
     name: "converger_convergence_actions_total",
     help: "Repairs by rule, and what the BBS answered.",
     labelNames: ["rule", "result"],
+    registers: [registry],
+  }),
+  tasksKicked: new Counter({
+    name: "converger_convergence_tasks_kicked_total",
+    help: "Tasks failed, or called back again.",
+    registers: [registry],
+  }),
+  tasksPruned: new Counter({
+    name: "converger_convergence_tasks_pruned_total",
+    help: "Completed tasks that went of age.",
     registers: [registry],
   }),
   repairCallsFailed: new Counter({
@@ -39,6 +54,11 @@ export const convergerMetrics = (registry: Registry) => ({
   extra: new Gauge({
     name: "converger_lrps_extra",
     help: "Rows that are not wanted and not yet told to stop, as the last full cycle found them.",
+    registers: [registry],
+  }),
+  oldestUnplaced: new Gauge({
+    name: "converger_oldest_unplaced_seconds",
+    help: "For how long the oldest wanted UNCLAIMED instance has been as it is, as the last full cycle found it; 0: none.",
     registers: [registry],
   }),
   waiting: new Gauge({
