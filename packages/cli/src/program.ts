@@ -1,11 +1,13 @@
 // Every verb with its flags and an example: what `--help` shows is what exists.
 import { Command } from "commander";
 import type { CommonFlags, Context } from "./context.js";
-import { RefusedError } from "./exit.js";
 import { gather } from "./flags.js";
 import { app, apps, remove, restart, restartInstance, scale, start, stop } from "./verbs/apps.js";
 import { backup } from "./verbs/backup.js";
-import { cell, cells, evacuate, forget } from "./verbs/cells.js";
+import { cell, cells, forget } from "./verbs/cells.js";
+import { converge } from "./verbs/converge.js";
+import { evacuate } from "./verbs/evacuate.js";
+import { events } from "./verbs/events.js";
 import { explainApp, plan } from "./verbs/explain.js";
 import { domains, featureFlag, featureFlags, locks, setFeatureFlag } from "./verbs/flags.js";
 import { logs } from "./verbs/logs.js";
@@ -13,6 +15,7 @@ import { lrps } from "./verbs/lrps.js";
 import { simulate } from "./verbs/simulate.js";
 import { status } from "./verbs/status.js";
 import { allTasks, runTask, tasks, terminateTask } from "./verbs/tasks.js";
+import { watch } from "./verbs/watch.js";
 
 /** What few verbs need is loaded by these alone: the others answer sooner. */
 const loadUp = () => import("./up/up.js");
@@ -21,13 +24,6 @@ const loadRestore = () => import("./verbs/restore.js");
 
 /** Makes the context of a verb from the flags that all verbs share. */
 export type MakeContext = (flags: CommonFlags) => Context;
-
-/** Verbs of cli.md that this build cannot carry out; they answer clearly and are not in the help. */
-const notServed: Readonly<Record<string, string>> = {
-  events: "events are not kept yet; `muster app NAME` shows crash counts and reasons",
-  converge: "the converger runs its cycles by itself",
-  watch: "the command line does not follow the watch yet",
-};
 
 const pushFlags = (verb: Command): Command =>
   verb
@@ -82,15 +78,15 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("--json", "print one JSON document, or one object a line")
     .showHelpAfterError("(see --help)");
 
-  const verb = (usage: string, about: string, example: string, hidden = false): Command =>
+  const verb = (usage: string, about: string, example: string): Command =>
     program
-      .command(usage, { hidden })
+      .command(usage)
       .description(about)
       .option("--home <dir>", "home folder of the platform (MUSTER_HOME, or .muster)")
       .option("--json", "print one JSON document, or one object a line")
       .addHelpText("after", `\nExample:\n  muster ${example}`);
-  const remote = (usage: string, about: string, example: string, hidden = false): Command =>
-    verb(usage, about, example, hidden)
+  const remote = (usage: string, about: string, example: string): Command =>
+    verb(usage, about, example)
       .option("--bbs <addresses>", "HOST:PORT,… of the BBS, instead of the home's")
       .option("--ca <file>", "authority of its certificate")
       .option("--cert <file>", "your certificate")
@@ -129,6 +125,9 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("--recent", "print what is kept, then end")
     .option("--instance <index>", "of one instance only")
     .action((name, options, command) => logs(contextOf(command), name, options));
+  remote("events <name>", "what happened to an app's instances and tasks, newest first", "events web")
+    .option("--limit <n>", "how many, at most 1000 (50)")
+    .action((name, options, command) => events(contextOf(command), name, options));
   remote("env <name>", "show an app's environment", "env web").action(async (name, _, command) =>
     (await loadPush()).env(contextOf(command), name),
   );
@@ -166,9 +165,8 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
   );
   remote("cells", "list cells", "cells").action((_, command) => cells(contextOf(command)));
   remote("cell <id>", "show a cell", "cell cell-1").action((id, _, command) => cell(contextOf(command), id));
-  // Out of the help until cells carry it out; they refuse it as not served yet.
-  remote("evacuate <cell>", "move a cell's instances elsewhere", "evacuate cell-1 --wait", true)
-    .option("--wait", "until the cell is empty")
+  remote("evacuate <cell>", "move a cell's instances elsewhere; it takes no new work", "evacuate cell-1 --wait")
+    .option("--wait", "until the cell is empty; tells what it waits for")
     .option("--cancel", "take it back")
     .action((id, options, command) => evacuate(contextOf(command), id, options));
   remote("forget <cell>", "give up a cell that is gone for good", "forget cell-2").action((id, _, command) =>
@@ -198,6 +196,13 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("-k, --disk <size>", "disk of each (1G)")
     .action((options, command) => plan(contextOf(command), options));
 
+  remote("converge", "repair now what does not match what is wanted: one full cycle", "converge --dry-run")
+    .option("--dry-run", "print the repairs, ask for none")
+    .action((options, command) => converge(contextOf(command), options));
+  remote("watch [kind]", "follow changes of records, with their revisions, until interrupted", "watch actual-lrps --json")
+    .option("--after <token>", "go on after this token, as it was printed")
+    .action((kind, options, command) => watch(contextOf(command), kind, options));
+
   verb(
     "simulate <file>",
     "the auction over a fleet and load described in a file; needs no platform",
@@ -224,15 +229,5 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .option("--etcd-password-file <file>", "its password: the file's first line")
     .option("--etcd-quota <size>", "what etcd's --quota-backend-bytes allows (2G)")
     .action(async (file, options, command) => (await loadRestore()).restore(contextOf(command), file, options));
-
-  for (const [name, why] of Object.entries(notServed)) {
-    program
-      .command(name, { hidden: true })
-      .allowUnknownOption()
-      .allowExcessArguments()
-      .action(() => {
-        throw new RefusedError(`\`muster ${name}\` is not served yet`, why);
-      });
-  }
   return program;
 }

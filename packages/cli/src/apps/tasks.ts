@@ -59,7 +59,8 @@ export function taskDefinitionOf(desired: DesiredLRP, { annotation, processGuid 
     cpuWeight: cpuWeightOf(memoryMb),
     maxPids: desired.maxPids,
     logGuid: appGuid,
-    logSource: `APP/TASK/${wish.name}`,
+    // The cell's own words about it, apart from what the task says.
+    logSource: "CELL",
     resultFile: wish.resultFile ?? "",
     annotation: JSON.stringify({ name: wish.name, app_guid: appGuid }),
     egressRules: desired.egressRules,

@@ -7,8 +7,9 @@ import type { Task as WireTask } from "@muster/proto/models/task";
 import type { DesireTaskRequest } from "@muster/proto/models/task_requests";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
 import { type FeatureFlag, FeatureFlagServiceClient } from "@muster/proto/muster/v1/feature_flags";
-import { RepairServiceClient } from "@muster/proto/muster/v1/repair";
-import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
+import { type HistoryRequest, type HistoryResponse, HistoryServiceClient } from "@muster/proto/muster/v1/history";
+import { type RepairItem, type RepairResult, RepairServiceClient } from "@muster/proto/muster/v1/repair";
+import { type WatchRequest, type WatchResponse, WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import type { Clock } from "@muster/shared/clock";
 import { decodeRecord, kindOfWire, recordCodecs } from "@muster/shared/codec";
 import { type ErrorCode, isBbsError } from "@muster/shared/errors";
@@ -69,6 +70,7 @@ export class Platform implements Disposable {
   readonly #flags: InstanceType<typeof FeatureFlagServiceClient>;
   readonly #locket: InstanceType<typeof LocketClient>;
   readonly #repair: InstanceType<typeof RepairServiceClient>;
+  readonly #history: InstanceType<typeof HistoryServiceClient>;
   readonly #watch: InstanceType<typeof WatchServiceClient>;
   #waited = false;
 
@@ -79,6 +81,7 @@ export class Platform implements Disposable {
     this.#flags = dial(FeatureFlagServiceClient, bbsAddresses, tls, "bbs");
     this.#locket = dial(LocketClient, bbsAddresses, tls, "bbs");
     this.#repair = dial(RepairServiceClient, bbsAddresses, tls, "bbs");
+    this.#history = dial(HistoryServiceClient, bbsAddresses, tls, "bbs");
     this.#watch = dial(WatchServiceClient, bbsAddresses, tls, "bbs");
   }
 
@@ -95,7 +98,7 @@ export class Platform implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const client of [this.#bbs, this.#flags, this.#locket, this.#repair, this.#watch]) client.close();
+    for (const client of [this.#bbs, this.#flags, this.#locket, this.#repair, this.#history, this.#watch]) client.close();
   }
 
   /** Whether an active BBS answers, asked once. */
@@ -235,6 +238,22 @@ export class Platform implements Disposable {
 
   async forgetCell(cellId: string): Promise<void> {
     await this.#retried(() => unary(this.#repair.forgetCell.bind(this.#repair), { cellId }, this.#bounds()));
+  }
+
+  /** Judged again by the BBS, one result for each; a repair that is asked for twice is stale the second time. */
+  async repair(items: RepairItem[]): Promise<RepairResult[]> {
+    const { results } = await this.#retried(() => unary(this.#repair.repair.bind(this.#repair), { items }, this.#bounds()));
+    return results;
+  }
+
+  /** What the active BBS remembers of the past. */
+  async history(request: HistoryRequest): Promise<HistoryResponse> {
+    return this.#retried(() => unary(this.#history.history.bind(this.#history), request, this.#bounds()));
+  }
+
+  /** One watch, until it breaks or the signal aborts. */
+  watch(request: WatchRequest): AsyncIterable<WatchResponse> {
+    return serverStream(this.#watch.watch.bind(this.#watch), request, { signal: this.signal });
   }
 
   /** All records of some kinds at one state, with cluster time: the first part of a watch (rule T1: no wall clock is compared). */

@@ -1,11 +1,11 @@
-// Verbs about cells: cells, cell, evacuate, forget.
+// Verbs about cells: cells, cell, forget.
 import type { CellSummary } from "@muster/proto/muster/v1/auctioneer";
 import type { Cell } from "@muster/shared/model";
 import { serverStream, unary } from "@muster/shared/rpc";
 import { dialAuctioneer, dialRep, repAddressOf } from "../client/peers.js";
 import type { Platform } from "../client/platform.js";
 import { type Context, openSession } from "../context.js";
-import { RefusedError, WaitedInVainError } from "../exit.js";
+import { RefusedError } from "../exit.js";
 
 interface Amount {
   readonly total: number;
@@ -146,46 +146,6 @@ export async function cell(context: Context, cellId: string): Promise<void> {
       context.out.line(`${name.padEnd(14)}${typeof value === "object" ? `${ofTotal(value as Amount)} free` : String(value)}`);
     }
   });
-}
-
-export interface EvacuateOptions {
-  readonly cancel?: boolean;
-  readonly wait?: boolean;
-}
-
-const lookMs = 500;
-const evacuationMs = 600_000;
-
-export async function evacuate(context: Context, cellId: string, options: EvacuateOptions): Promise<void> {
-  using session = openSession(context);
-  const { platform } = session;
-  const presence = (await platform.cells()).find((each) => each.cellId === cellId);
-  if (presence === undefined) throw new RefusedError(`cell ${cellId} not found among the live cells`, "see `muster cells`");
-  const rep = dialRep(platform, { cellId, address: repAddressOf(presence) });
-  try {
-    await unary(rep.evacuate.bind(rep), { cancel: options.cancel ?? false, progressOnly: false }, { signal: platform.signal });
-  } finally {
-    rep.close();
-  }
-  if (options.wait === true && options.cancel !== true) await waitEmpty(context, platform, cellId);
-  const evacuating = options.cancel !== true;
-  context.out.show({ cell_id: cellId, evacuating }, () =>
-    context.out.line(evacuating ? `${cellId} is evacuating; it takes no new work` : `${cellId} takes work again`),
-  );
-}
-
-async function waitEmpty({ out }: Context, platform: Platform, cellId: string): Promise<void> {
-  const deadlineMs = platform.clock.elapsedMs() + evacuationMs;
-  let told = "";
-  for (;;) {
-    const rows = await platform.actualLRPs({ cellId });
-    if (rows.length === 0) return;
-    const text = `${rows.length} instances are still on ${cellId}`;
-    if (text !== told) out.progress(text);
-    told = text;
-    if (platform.clock.elapsedMs() >= deadlineMs) throw new WaitedInVainError(`${text} after ${evacuationMs / 1_000} s`);
-    await platform.clock.sleep(lookMs, platform.signal);
-  }
 }
 
 export async function forget(context: Context, cellId: string): Promise<void> {

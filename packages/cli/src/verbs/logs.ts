@@ -61,12 +61,12 @@ const print = ({ out }: Context, line: LogLine): void => {
   else out.raw(`${formatLogLine(line)}\n`);
 };
 
-interface Source {
+export interface Source {
   readonly cellId: string;
   readonly address: string;
 }
 
-const sourcesOf = async (platform: Platform): Promise<Source[]> =>
+export const sourcesOf = async (platform: Platform): Promise<Source[]> =>
   (await platform.cells()).map((cell) => ({ cellId: cell.cellId, address: repAddressOf(cell) }));
 
 async function printRecent(
@@ -93,6 +93,24 @@ async function recentLines({ out }: Context, platform: Platform, processGuid: st
       }
     }),
   );
+  return lines.sort(compareTimes);
+}
+
+/** The kept lines of one instance from its cell; none where the cell does not tell. */
+export async function linesOfInstance(
+  platform: Platform,
+  source: Source,
+  wanted: { readonly processGuid: string; readonly instanceGuid: string },
+): Promise<LogLine[]> {
+  const lines: LogLine[] = [];
+  try {
+    const bounds = { deadlineMs: recentMs, signal: platform.signal };
+    for await (const line of linesOf(platform, source, wanted.processGuid, false, bounds)) {
+      if (wanted.instanceGuid === "" || line.instance_guid === wanted.instanceGuid) lines.push(line);
+    }
+  } catch {
+    platform.signal.throwIfAborted();
+  }
   return lines.sort(compareTimes);
 }
 

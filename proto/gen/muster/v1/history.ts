@@ -37,8 +37,8 @@ export interface HistoryEvent {
   atMs: bigint;
   sequence: bigint;
   /**
-   * created, claimed, started, crashed, not-placed, unclaimed, stopping, removed, evacuating, suspect; task-created, task-started,
-   * task-rejected, task-completed, task-failed, task-removed.
+   * waiting, not-placed, claimed, started, crashed, stopping, evacuating, suspect, returned, removed; task-created, task-rejected,
+   * task-started, task-completed, task-failed, task-removed.
    */
   kind: string;
   /** Empty for a task. */
