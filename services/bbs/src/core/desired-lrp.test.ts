@@ -89,6 +89,14 @@ describe("desired LRPs", () => {
     },
   );
 
+  it("a scale-up while the rows of an earlier one are still being made leaves no index out (S4)", () => {
+    const state = stateWith();
+    run(state, desireLRP(message({ instances: 300 })));
+    run(state, updateDesiredLRP(processGuid, scaleTo(600)));
+    settle(state);
+    expect(indices(state)).toEqual(Array.from({ length: 600 }, (_, index) => index));
+  });
+
   it("a scale-down deletes what has no instance and marks what has one (S1)", () => {
     const state = stateWith();
     run(state, desireLRP(message({ instances: 3 })));

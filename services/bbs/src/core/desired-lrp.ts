@@ -170,10 +170,14 @@ function openedRunInfo(sealed: SealedBytes, context: DecisionContext): WireDesir
 }
 
 function rescaled(state: CoreState, before: DesiredLRP, after: DesiredLRP, context: DecisionContext): Write[] {
-  if (after.instances > before.instances) return createRows(state, after, before.instances, context);
-  if (after.instances < before.instances) return [...stopRows(state, after, after.instances)];
+  if (after.instances > before.instances) return createRows(state, after, unmadeFrom(state, before), context);
+  if (after.instances < before.instances) return stopRows(state, after, after.instances);
   return [];
 }
+
+/** Rows of an earlier desire or scale-up may still be to be made, and a process has one continuation of a kind: the new one takes it over. */
+const unmadeFrom = (state: CoreState, { processGuid, instances }: DesiredLRP): number =>
+  Math.min(instances, state.tables.get("continuation", `${processGuid}/CREATE`)?.fromIndex ?? instances);
 
 /** Removes the desire and stops every instance. @throws BbsError ResourceNotFound */
 export const removeDesiredLRP =
