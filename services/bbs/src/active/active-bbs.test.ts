@@ -365,6 +365,32 @@ describe("a cell's session", () => {
     expect(second.ends).toEqual([]);
   });
 
+  it("of an inventory that waits for room nothing is decided once a newer session is there (R1)", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    await active.journal.submit(desireLRP(message("p")));
+    const one = session(active);
+    await one.opened.receive(hello("owner"));
+    const empty = { message: { $case: "inventory" as const, value: { containers: [], last: true } } };
+    await one.opened.receive(empty);
+    const claim = {
+      id: 1n,
+      actualLrpKey: { processGuid: "p", index: 0, domain: "d" },
+      actualLrpInstanceKey: { instanceGuid: "i", cellId: "cell-1" },
+      report: { $case: "claimed" as const, value: {} },
+    };
+    await one.opened.receive({ message: { $case: "batch", value: { items: [claim] } } });
+    const outrun = one.opened.receive(empty);
+    // All the room there is, from when the inventory was compared with the rows until a newer session has come.
+    let leave = (): void => undefined;
+    const others = active.room.within(Number.POSITIVE_INFINITY, () => new Promise<void>((resolve) => (leave = resolve)));
+    await clock.advance(10);
+    await session(active).opened.receive(hello("owner"));
+    leave();
+    await Promise.all([outrun, others]);
+    expect(active.state.tables.rows(asProcessGuid("p"), 0).ORDINARY?.state).toBe("CLAIMED");
+  });
+
   it("the inventory confirms what runs and gives back what is gone", async () => {
     const clock = fakeClock();
     const { active } = await lead(memoryStore(clock), clock);

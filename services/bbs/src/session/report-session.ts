@@ -186,7 +186,9 @@ export class ReportSession {
     const commands = await room.within(inventorySlice, read);
     for (let at = 0; at < commands.length && !this.#ended; at += inventorySlice) {
       const slice = commands.slice(at, at + inventorySlice);
-      await room.within(slice.length, () => Promise.all(slice.map((command) => journal.submit(command))));
+      // Who waited for room may have been cut for a newer session, which knows better what the cell holds (rule R1).
+      const decide = async () => (this.#ended ? [] : Promise.all(slice.map((command) => journal.submit(command))));
+      await room.within(slice.length, decide);
     }
   }
 
