@@ -2,8 +2,8 @@
 import { appendFile, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "@muster/shared/clock";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { fakeClock, systemClock } from "@muster/shared/clock";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LogFollower, parseLogLine } from "./log-follower.js";
 
 let folder = "";
@@ -63,6 +63,32 @@ describe("a follower", () => {
     await rename(`${file}.tmp`, file);
     await follower.drain();
     expect(seen.map((item) => item.split(":")[1])).toEqual(["one\n", "two\n", "three\n"]);
+    await follower.close();
+  });
+
+  it("hands on lines of one moment and stream together", async () => {
+    await writeFile(file, line("a") + line("b") + line("c", "stderr") + line("d"));
+    const follower = open();
+    await follower.drain();
+    expect(seen).toEqual(["stdout:a\nb\n:123", "stderr:c\n:123", "stdout:d\n:123"]);
+    await follower.close();
+  });
+
+  it("reads a flood at its own pace, and what is left of it at once when it ends", async () => {
+    const mib = 1_048_576;
+    await writeFile(file, line("x".repeat(7_000)).repeat(Math.ceil((20 * mib) / 7_052)));
+    const clock = fakeClock();
+    let bytes = 0;
+    const follower = new LogFollower(clock, file, (_stream, chunk) => {
+      bytes += chunk.length;
+    });
+    const drained = follower.drain();
+    await vi.waitFor(() => expect(clock.nextTimerMs()).toBeDefined());
+    expect(bytes).toBeGreaterThan(7 * mib);
+    expect(bytes).toBeLessThan(9 * mib);
+    follower.rush();
+    await drained;
+    expect(bytes).toBeGreaterThan(19 * mib);
     await follower.close();
   });
 });
