@@ -5,6 +5,7 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
+import type { Turnstile } from "@muster/shared/flight";
 import type { Log } from "@muster/shared/log";
 import type {
   Container,
@@ -20,7 +21,6 @@ import type {
 import { GardenError, lentShell } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import { readInside, writeWhole } from "../tools/files.js";
-import type { Turnstile } from "../tools/flight.js";
 import { writeIdentity } from "./bound-files.js";
 import { cgroupUsage, countsSwap, oomKills } from "./cgroup.js";
 import { startUnderConmon } from "./conmon.js";

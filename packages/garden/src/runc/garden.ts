@@ -5,6 +5,7 @@ import { mkdir, readdir, readFile, rm, rmdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import type { Clock, Entropy } from "@muster/shared/clock";
+import { Turnstile } from "@muster/shared/flight";
 import type { Log } from "@muster/shared/log";
 import type {
   Container,
@@ -26,7 +27,6 @@ import type { Mapping } from "../network/plan.js";
 import type { PortRange } from "../network/ports.js";
 import { type Exec, lastWords, makeExec } from "../tools/exec.js";
 import { makeFolder, readIfThere, readJson, writeOpen, writeWhole } from "../tools/files.js";
-import { Turnstile } from "../tools/flight.js";
 import { lockFile } from "../tools/lock.js";
 import { bindingsPlace, checkFiles, identityPlace, openSecretFolder, writeFiles } from "./bound-files.js";
 import { cgroupFolders } from "./cgroup.js";

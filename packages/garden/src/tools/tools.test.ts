@@ -6,11 +6,9 @@ import { systemClock } from "@muster/shared/clock";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { lastWords, makeExec, ToolError } from "./exec.js";
 import { readInside, readJson, writeWhole } from "./files.js";
-import { SingleFlight, Turnstile } from "./flight.js";
 import { lockFile } from "./lock.js";
 
 const exec = makeExec(systemClock);
-const never = new AbortController().signal;
 let folder = "";
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "muster-tools-"));
@@ -98,56 +96,5 @@ describe("files", () => {
       expect(await readInside(root, `/etc/${name}`, 100), name).toBeUndefined();
     expect(await readInside(root, "/etc/good", 3)).toBe("ins");
     expect(await readInside(root, "/etc", 100)).toBeUndefined();
-  });
-});
-
-describe("shared work", () => {
-  it("is done once for all who want it, and given up only when nobody does", async () => {
-    const flight = new SingleFlight<string>();
-    let started = 0;
-    let gaveUp = false;
-    let finish = (_value: string): void => {};
-    const work = (signal: AbortSignal): Promise<string> => {
-      started += 1;
-      return new Promise((resolve, reject) => {
-        finish = resolve;
-        signal.addEventListener("abort", () => {
-          gaveUp = true;
-          reject(signal.reason);
-        });
-      });
-    };
-    const abort = new AbortController();
-    const [first, second] = [flight.join("k", abort.signal, work), flight.join("k", never, work)];
-    abort.abort(new Error("left"));
-    await expect(first).rejects.toThrow("left");
-    expect(gaveUp).toBe(false);
-    finish("done");
-    expect(await second).toBe("done");
-    expect(started).toBe(1);
-    const alone = new AbortController();
-    const third = flight.join("k", alone.signal, work);
-    alone.abort(new Error("left too"));
-    await expect(third).rejects.toThrow("left too");
-    expect([started, gaveUp]).toEqual([2, true]);
-    const fourth = flight.join("k", never, work);
-    finish("again");
-    expect(await fourth).toBe("again");
-  });
-  it("goes through a turnstile a few at a time; who leaves the queue gives up his place", async () => {
-    const turnstile = new Turnstile(1);
-    const order: string[] = [];
-    let release = (): void => {};
-    const first = turnstile.run(never, () => new Promise<void>((resolve) => (release = resolve)));
-    const abort = new AbortController();
-    const second = turnstile.run(abort.signal, async () => order.push("second"));
-    const third = turnstile.run(never, async () => order.push("third"));
-    abort.abort(new Error("left"));
-    await expect(second).rejects.toThrow("left");
-    release();
-    await Promise.all([first, third]);
-    expect(order).toEqual(["third"]);
-    await turnstile.run(never, async () => order.push("fourth"));
-    expect(order).toEqual(["third", "fourth"]);
   });
 });

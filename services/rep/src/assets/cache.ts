@@ -5,11 +5,11 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "@muster/shared/clock";
+import { Turns, Turnstile } from "@muster/shared/flight";
 import type { Log } from "@muster/shared/log";
 import { z } from "zod";
 import type { Checksum } from "../plan/index.js";
 import { type Downloaded, download, type Validators } from "./download.js";
-import { Slots, Turns } from "./slots.js";
 
 export interface CacheOptions {
   readonly folder: string;
@@ -55,7 +55,7 @@ const nameOf = (key: string): string => createHash("sha256").update(key).digest(
 
 export class DownloadCache {
   readonly #options: CacheOptions;
-  readonly #slots = new Slots(parallelDownloads);
+  readonly #slots = new Turnstile(parallelDownloads);
   readonly #turns = new Turns();
   readonly #entries = new Map<string, CacheEntry>();
   /** How many use an entry now. */

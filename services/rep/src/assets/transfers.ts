@@ -7,12 +7,12 @@ import { pipeline } from "node:stream/promises";
 import type { Container } from "@muster/garden";
 import type { DownloadAction, UploadAction } from "@muster/proto/models/actions";
 import type { Clock } from "@muster/shared/clock";
+import { Turnstile } from "@muster/shared/flight";
 import { extract } from "tar-stream";
 import type { Dependency } from "../plan/index.js";
 import { asTar } from "./archive.js";
 import type { DownloadCache } from "./cache.js";
 import { targetOf } from "./download.js";
-import { Slots } from "./slots.js";
 
 /** What failed, in Diego's words; the cause may hold an address and is for the cell's own log alone. */
 export class TransferError extends Error {
@@ -78,7 +78,7 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 export class CellTransfers implements Transfers {
   readonly #clock: Clock;
   readonly #cache: DownloadCache;
-  readonly #uploads = new Slots(parallelUploads);
+  readonly #uploads = new Turnstile(parallelUploads);
 
   constructor(clock: Clock, cache: DownloadCache) {
     this.#clock = clock;

@@ -2,8 +2,8 @@
 import type { Container } from "@muster/garden";
 import type { Action } from "@muster/proto/models/actions";
 import type { Clock, Entropy } from "@muster/shared/clock";
+import { Turnstile } from "@muster/shared/flight";
 import type { InstanceGuid } from "@muster/shared/model";
-import { Slots } from "../assets/slots.js";
 import { type Check, type ContainerRecord, type RunRequest, type StartInfo, texts } from "../plan/index.js";
 import type { Registry } from "../registry.js";
 import {
@@ -60,7 +60,7 @@ const parallelMonitors = 64;
 
 export class Life {
   readonly #options: LifeOptions;
-  readonly #monitorSlots = new Slots(parallelMonitors);
+  readonly #monitorSlots = new Turnstile(parallelMonitors);
 
   constructor(options: LifeOptions) {
     this.#options = options;

@@ -1,14 +1,14 @@
-// At most so many at once, first come first served; and one piece of work for all who ask for the same.
+// Work that waits its turn: at most so many pieces at once, or those of one key one after another.
 
-export class Slots {
+/** At most `limit` at once; the others wait their turn, first come first served. */
+export class Turnstile {
   readonly #waiting: (() => void)[] = [];
   #free: number;
 
-  constructor(count: number) {
-    this.#free = count;
+  constructor(limit: number) {
+    this.#free = limit;
   }
 
-  /** Rejects with the signal's reason when that comes before its turn. */
   async run<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
     await this.#enter(signal);
     try {
@@ -28,15 +28,15 @@ export class Slots {
     }
     await new Promise<void>((resolve, reject) => {
       const go = (): void => {
-        signal.removeEventListener("abort", stop);
+        signal.removeEventListener("abort", onAbort);
         resolve();
       };
-      const stop = (): void => {
-        const at = this.#waiting.indexOf(go);
-        if (at >= 0) this.#waiting.splice(at, 1);
+      const onAbort = (): void => {
+        const place = this.#waiting.indexOf(go);
+        if (place >= 0) this.#waiting.splice(place, 1);
         reject(signal.reason);
       };
-      signal.addEventListener("abort", stop, { once: true });
+      signal.addEventListener("abort", onAbort, { once: true });
       this.#waiting.push(go);
     });
   }
