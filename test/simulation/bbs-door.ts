@@ -10,6 +10,7 @@ import { asCellId, type CellId } from "@muster/shared/model";
 import type { FaultDice } from "./faults.js";
 import { Inbox, type SimNetwork } from "./network.js";
 import type { SimProcess } from "./process.js";
+import { judgeRepairs, type RepairEvents } from "./repair-judge.js";
 
 /** An active BBS's open port. */
 export interface BbsPort {
@@ -30,17 +31,21 @@ const callDeadlineMs = 5_000;
 export class BbsDoor {
   readonly #network: SimNetwork;
   readonly #dice: FaultDice;
+  readonly #repairs: RepairEvents;
   readonly #ports = new Set<BbsPort>();
   readonly #sessions = new Map<CellId, OpenSession>();
 
-  constructor(network: SimNetwork, dice: FaultDice) {
+  constructor(network: SimNetwork, dice: FaultDice, repairs: RepairEvents) {
     this.#network = network;
     this.#dice = dice;
+    this.#repairs = repairs;
   }
 
   /** Opens a BBS's port, until its process dies. */
   open(process: SimProcess, active: ActiveBbs): void {
-    const port: BbsPort = { process, active, calls: new Calls(active), own: new OwnCalls(active) };
+    const own = new OwnCalls(active);
+    judgeRepairs(own, active, this.#repairs);
+    const port: BbsPort = { process, active, calls: new Calls(active), own };
     this.#ports.add(port);
     process.onDeath(() => this.#ports.delete(port));
   }

@@ -8,19 +8,24 @@ import { asCellId, type CellId } from "@muster/shared/model";
 import { crashing } from "./client.js";
 import { heldBy, type SimProcess } from "./process.js";
 import { Seat, type Stage } from "./stage.js";
+import { stack, taskEnd } from "./task-script.js";
 
 /** A container as its machine has it. */
 export interface FoundContainer {
   readonly handle: string;
+  /** Of an instance; empty for a task's. */
   readonly processGuid: string;
   readonly index: number;
+  readonly taskGuid: string;
   readonly running: boolean;
 }
 
 const never = new AbortController().signal;
 
 /** What a cell's data folder holds. */
-const newFolder = (owner: string) => ({ owner, containers: memoryContainerStore() });
+const newFolder = (owner: string) => ({ owner, containers: memoryContainerStore(), evacuating: false });
+
+const evacuationTimeoutsMs = [20_000, 600_000, 600_000];
 
 export class CellSeat extends Seat {
   readonly cellId: CellId;
@@ -29,6 +34,7 @@ export class CellSeat extends Seat {
   #garden: SimulatedGarden;
   #gardens = 0;
   #folder: ReturnType<typeof newFolder>;
+  readonly #evacuationTimeoutMs: number;
   readonly #handles = new Set<string>();
 
   constructor(stage: Stage, number: number) {
@@ -37,6 +43,12 @@ export class CellSeat extends Seat {
     this.number = number;
     this.#garden = this.#openGarden();
     this.#folder = newFolder(stage.dice.stream("owner").guid());
+    this.#evacuationTimeoutMs = stage.dice.pick("evacuation timeout", evacuationTimeoutsMs) ?? 0;
+  }
+
+  /** Whether its data folder says that it is to be empty. */
+  get evacuating(): boolean {
+    return this.#folder.evacuating;
   }
 
   get address(): string {
@@ -49,7 +61,8 @@ export class CellSeat extends Seat {
 
   protected async main(process: SimProcess, log: Log): Promise<void> {
     const { door } = this.stage;
-    const { owner, containers } = this.#folder;
+    const folder = this.#folder;
+    const { owner, containers } = folder;
     const peer = { role: "cell" as const, cellId: this.name };
     const rep = new Rep({
       clock: process.clock,
@@ -82,13 +95,17 @@ export class CellSeat extends Seat {
         },
       },
       owner,
-      evacuating: false,
+      evacuating: folder.evacuating,
+      rememberEvacuating: (evacuating) => {
+        folder.evacuating = evacuating;
+      },
       settings: {
         cellId: this.name,
         cellIndex: this.number,
         zone: `z${1 + (this.number % 2)}`,
         repAddress: this.address,
         rootFSSchemes: ["docker"],
+        stacks: [stack],
         placementTags: [],
         optionalPlacementTags: [],
         capacity: { memoryMb: 0, diskMb: 0, containers: 0 },
@@ -96,7 +113,7 @@ export class CellSeat extends Seat {
         pollingMs: 30_000,
         gracefulShutdownMs: 10_000,
         adoptionTimeoutMs: 50_000,
-        evacuationTimeoutMs: 600_000,
+        evacuationTimeoutMs: this.#evacuationTimeoutMs,
         containerCheckMs: 0,
       },
       probeHttp: async () => undefined,
@@ -112,6 +129,11 @@ export class CellSeat extends Seat {
     this.#garden = this.#openGarden();
     this.#handles.clear();
     if (disk) this.#folder = newFolder(this.stage.dice.stream("owner").guid());
+  }
+
+  container(handle: string): FoundContainer | undefined {
+    const container = this.#garden.lookup(handle);
+    return container === undefined ? undefined : foundContainer(container);
   }
 
   /** Every container that is there now. */
@@ -133,20 +155,35 @@ export class CellSeat extends Seat {
       capacity: { memoryMb: 2_048, diskMb: 4_096, containers: 60 },
       hostAddress: `10.0.0.${this.number}`,
       portRange: { first: 61_001, last: 61_400 },
-      behaviour: (spec) =>
-        spec.properties.process_guid === crashing
-          ? { afterMs: dice.between("crash loop", 500, 5_000), exit: { exitStatus: 1, signal: undefined, outOfMemory: false } }
-          : undefined,
+      behaviour: ({ properties: { process_guid, task_guid } }) => {
+        if (task_guid !== undefined) return taskEnd(task_guid, dice);
+        if (process_guid !== crashing) return undefined;
+        const exit = { exitStatus: 1, signal: undefined, outOfMemory: false };
+        return { afterMs: dice.between("crash loop", 500, 5_000), exit };
+      },
       get createFailuresPerThousand() {
         return dice.faults.failCreate;
       },
     });
     const create = garden.create.bind(garden);
-    garden.create = (spec, signal) => {
+    garden.create = async (spec, signal) => {
       this.#handles.add(spec.handle);
-      return create(spec, signal);
+      const container = await create(spec, signal);
+      const { task_guid: taskGuid } = spec.properties;
+      if (taskGuid !== undefined) this.#tellEnds(container, taskGuid);
+      return container;
     };
     return garden;
+  }
+
+  /** Tells of every process of a task that comes to its own end. */
+  #tellEnds(container: Container, taskGuid: string): void {
+    const run = container.run.bind(container);
+    container.run = async (spec, output) => {
+      const started = await run(spec, output);
+      void started.exited.then(({ signal }) => (signal === undefined ? this.stage.taskRan(taskGuid) : undefined));
+      return started;
+    };
   }
 }
 
@@ -155,7 +192,8 @@ function foundContainer(container: Container): FoundContainer {
   return {
     handle,
     processGuid: properties.process_guid ?? "",
-    index: Number(properties.index),
+    index: Number(properties.index ?? 0),
+    taskGuid: properties.task_guid ?? "",
     running: state === "active",
   };
 }

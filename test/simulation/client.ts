@@ -1,6 +1,6 @@
-// A client with a script drawn from the seed: it desires, scales, removes and retires, switches the flag, vouches for the domain,
+// A client with a script drawn from the seed: it desires, scales, removes and retires LRPs, switches the flag, vouches for the domain,
 // one call at a time for each process, and keeps in its ledger what it was told.
-import { DesiredLRP, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
+import { DesiredLRP, DesiredLRP_UpdateStrategy, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
 import { isBbsError } from "@muster/shared/errors";
 import { type Ask, absent, Ledger, type Outcome } from "./ledger.js";
 import { SimProcess } from "./process.js";
@@ -25,6 +25,8 @@ export interface ClientOptions {
   readonly many: boolean;
   /** Chance of one thing to do at each tick. */
   readonly busy: number;
+  /** What the flag is to be when the client has come to rest. */
+  readonly flagAtEnd: boolean;
 }
 
 export class SimClient {
@@ -36,6 +38,7 @@ export class SimClient {
   readonly #busy = new Set<string>();
   #domainAtMs = 0;
   #flagOnAtMs = 0;
+  #flapUntilMs = 0;
   #quiet = false;
 
   constructor(stage: Stage, options: ClientOptions) {
@@ -46,11 +49,20 @@ export class SimClient {
 
   /** Whether no call is under way, and none is to come that changes anything. */
   get idle(): boolean {
-    const { flags } = this.ledger;
-    return this.#quiet && this.#busy.size === 0 && flags.size === 1 && flags.has(true);
+    return this.#quiet && this.#busy.size === 0 && this.#flagIs(this.#options.flagAtEnd);
   }
 
-  /** From now on it only vouches for its domain, and sees to it that the flag is on. */
+  #flagIs(enabled: boolean): boolean {
+    const { flags } = this.ledger;
+    return flags.size === 1 && flags.has(enabled);
+  }
+
+  /** Somebody switches the flag off and on as fast as he is answered. */
+  flap(forMs: number): void {
+    this.#flapUntilMs = this.#stage.clock.elapsedMs() + forMs;
+  }
+
+  /** From now on it only vouches for its domain, and sees to it that the flag is what it is to be. */
   quieten(): void {
     this.#quiet = true;
     this.#domainAtMs = 0;
@@ -60,11 +72,13 @@ export class SimClient {
   tick(): void {
     const { clock, dice } = this.#stage;
     this.#vouch(clock.elapsedMs());
-    if (this.ledger.possible(crashing).has(absent) && !this.#busy.has(crashing))
+    const on = this.#flagIs(true);
+    if (on && this.ledger.possible(crashing).has(absent) && !this.#busy.has(crashing))
       this.#ask(crashing, { do: "desire", instances: 1 });
-    const flags = this.ledger.flags;
-    const on = flags.size === 1 && flags.has(true);
-    if (!on && (this.#quiet || clock.elapsedMs() >= this.#flagOnAtMs)) this.#setFlag(true);
+    const flapping = !this.#quiet && clock.elapsedMs() < this.#flapUntilMs;
+    const wished = this.#quiet ? this.#options.flagAtEnd : true;
+    if (flapping) this.#setFlag(!on);
+    else if (!this.#flagIs(wished) && (this.#quiet || clock.elapsedMs() >= this.#flagOnAtMs)) this.#setFlag(wished);
     if (this.#quiet || dice.stream("client").below(1_000) >= this.#options.busy * 1_000) return;
     const drawn = dice.stream("what").below(100);
     if (drawn < 2 && on) {
@@ -163,9 +177,10 @@ export class SimClient {
   }
 }
 
-function outcomeOf(error: unknown): Outcome {
+export function outcomeOf(error: unknown): Outcome {
   if (isBbsError(error, "ResourceExists")) return "exists";
   if (isBbsError(error, "ResourceNotFound")) return "not-found";
+  if (isBbsError(error, "InvalidStateTransition")) return "conflict";
   return isBbsError(error, "FeatureDisabled") ? "refused" : "unknown";
 }
 
@@ -180,6 +195,9 @@ async function carryOut(calls: Calls, processGuid: string, ask: Ask): Promise<vo
   }
 }
 
+/** Every other process has never two copies of an instance. */
+const isRecreated = (processGuid: string): boolean => /[13579]$/.test(processGuid);
+
 const desired = (processGuid: string, instances: number): DesiredLRP =>
   DesiredLRP.fromPartial({
     processGuid,
@@ -192,6 +210,7 @@ const desired = (processGuid: string, instances: number): DesiredLRP =>
     action: { runAction: { path: "/bin/app", user: "root" } },
     checkDefinition: { checks: [{ tcpCheck: { port: 8080 } }] },
     logGuid: processGuid,
+    updateStrategy: isRecreated(processGuid) ? DesiredLRP_UpdateStrategy.RECREATE : DesiredLRP_UpdateStrategy.ROLLING,
     metricTags: { source_id: { static: processGuid } },
     startTimeoutMs: 60_000n,
   });

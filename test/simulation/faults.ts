@@ -41,6 +41,10 @@ export interface Faults {
   readonly storeUnknown: number;
   /** Each commit: the store refuses it for good, and its BBS ends. */
   readonly storeRefused: number;
+  /** Each tick: an operator empties a cell, and mostly takes it back after up to 40 s. */
+  readonly evacuateCell: number;
+  /** Each tick: somebody switches the docker flag off and on for up to 5 s. */
+  readonly flapFlag: number;
   /** Each tick: one process's wall clock jumps by up to an hour, either way. */
   readonly jumpClock: number;
 }
@@ -68,6 +72,8 @@ export const noFaults: Faults = {
   cutStore: 0,
   storeUnknown: 0,
   storeRefused: 0,
+  evacuateCell: 0,
+  flapFlag: 0,
   jumpClock: 0,
 };
 
@@ -93,6 +99,8 @@ export const manyFaults: Faults = {
   cutStore: 0.0005,
   storeUnknown: 0.02,
   storeRefused: 0.0003,
+  evacuateCell: 0.004,
+  flapFlag: 0.0004,
   jumpClock: 0.001,
 };
 

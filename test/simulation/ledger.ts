@@ -10,7 +10,7 @@ export type Ask =
   | { readonly do: "scale"; readonly instances: number }
   | { readonly do: "remove" };
 
-export type Outcome = "done" | "exists" | "not-found" | "refused" | "unknown";
+export type Outcome = "done" | "exists" | "not-found" | "conflict" | "refused" | "unknown";
 
 /** What becomes of a wish, or the refusal the BBS owes. */
 function effect(ask: Ask, wish: Wish): Wish | "exists" | "not-found" {

@@ -1,8 +1,11 @@
-// `pnpm sim --seeds 1000 [--from 1] [--cells 4] [--ticks 1200] [--echo]`: runs many seeds, one after the other, and prints one JSON
-// document: what failed, with the seeds that replay it, and how often each fault happened. Exits 1 when a seed failed.
+// `pnpm sim --seeds 1000 [--from 1] [--cells 4] [--ticks 1200] [--faults a,b] [--shrink] [--echo]`: runs many seeds, one after the
+// other, and prints one JSON document: what failed, with the seeds that replay it, and how often each fault happened. `--faults` leaves
+// out all others (`none`: all), `--shrink` looks for a shorter run of each that failed. Exits 1 when a seed failed.
 import { parseArgs } from "node:util";
 import { systemClock } from "@muster/shared/clock";
-import { type RunReport, simulate } from "./scenario.js";
+import { manyFaults, noFaults } from "./faults.js";
+import { type RunReport, type ScenarioOptions, simulate } from "./scenario.js";
+import { shrink, shrunkText } from "./shrink.js";
 
 const { values } = parseArgs({
   options: {
@@ -10,6 +13,8 @@ const { values } = parseArgs({
     from: { type: "string", default: process.env.SIM_SEED ?? "1" },
     cells: { type: "string", default: "4" },
     ticks: { type: "string", default: "1200" },
+    faults: { type: "string" },
+    shrink: { type: "boolean", default: false },
     echo: { type: "boolean", default: false },
   },
 });
@@ -19,7 +24,7 @@ const add = (into: Record<string, number>, counts: Readonly<Record<string, numbe
 };
 
 const startedMs = systemClock.elapsedMs();
-const failed: Pick<RunReport, "seed" | "failure">[] = [];
+const failed: (Pick<RunReport, "seed" | "failure"> & { shorter?: string })[] = [];
 const faults: Record<string, number> = {};
 const events: Record<string, number> = {};
 const client: Record<string, number> = {};
@@ -30,8 +35,19 @@ let commits = 0;
 const first = Number(values.from);
 const seeds = process.env.SIM_SEED === undefined ? Number(values.seeds) : 1;
 const echo = values.echo ? { echo: (line: string) => process.stderr.write(`${line}\n`) } : {};
+const wished = values.faults?.split(",");
+const { delayMs, failCreate } = manyFaults;
+const kept = Object.entries(manyFaults).filter(([kind]) => wished?.includes(kind));
+const faultOptions = wished === undefined ? {} : { faults: { ...noFaults, delayMs, failCreate, ...Object.fromEntries(kept) } };
 for (let seed = first; seed < first + seeds; seed += 1) {
-  const report = await simulate({ seed, cells: Number(values.cells), hurtTicks: Number(values.ticks), ...echo });
+  const options: ScenarioOptions = {
+    seed,
+    cells: Number(values.cells),
+    hurtTicks: Number(values.ticks),
+    ...faultOptions,
+    ...echo,
+  };
+  const report = await simulate(options);
   add(faults, report.faults);
   add(events, report.events);
   add(client, report.client);
@@ -40,8 +56,9 @@ for (let seed = first; seed < first + seeds; seed += 1) {
   simulatedMs += report.simulatedMs;
   commits += Number(report.commits);
   if (report.ok) continue;
-  failed.push({ seed, failure: report.failure });
   process.stderr.write(`seed ${seed} failed\n`);
+  const shorter = values.shrink ? { shorter: shrunkText(await shrink(report, options)) } : {};
+  failed.push({ seed, failure: report.failure, ...shorter });
 }
 const seconds = (ms: number): number => Math.round(ms / 1_000);
 healedMs.sort((a, b) => a - b);

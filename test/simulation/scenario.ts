@@ -33,10 +33,14 @@ export interface ScenarioOptions {
 const healsWithinMs = 60_000;
 /** Every so many seeds one process is large: its commands need continuations, and its run more of our time. */
 const manyEvery = 8;
+/** Every so many the docker flag is off in the end, and nothing that needs it is left. */
+const flagOffEvery = 7;
 
 export async function simulate(options: ScenarioOptions): Promise<RunReport> {
   const { seed, cells = 4, hurtTicks = 1_200, faults = manyFaults, echo } = options;
-  const world = new SimWorld({ seed, cells, faults, many: seed % manyEvery === 0, ...(echo === undefined ? {} : { echo }) });
+  const many = seed % manyEvery === 0;
+  const flagAtEnd = seed % flagOffEvery !== 0;
+  const world = new SimWorld({ seed, cells, faults, many, flagAtEnd, ...(echo === undefined ? {} : { echo }) });
   let failure: string | undefined;
   let healedMs = 0;
   try {

@@ -163,7 +163,11 @@ export class AuctioneerSeat extends LockSeat {
           const context = { peer: { role: "auctioneer" as const }, traceId: "", auctionId: judgedTag };
           await door.call(process, "FailActualLRP", ({ calls }) => calls.failActualLRP(request, context), { signal });
         },
-        rejectTask: async () => undefined,
+        rejectTask: async ({ taskGuid, judgedSequence, reason }, signal) => {
+          const request = { taskGuid, rejectionReason: reason };
+          const context = { peer: { role: "auctioneer" as const }, traceId: "", auctionId: judgedSequence };
+          await door.call(process, "RejectTask", ({ calls }) => calls.rejectTask(request, context), { signal });
+        },
       },
       settings: { ...defaultRunnerSettings, auction: defaultAuctionOptions },
       mayAct: () => lock.held(),

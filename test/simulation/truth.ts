@@ -8,7 +8,9 @@ export interface TruthListener {
   /** A commit is durable; `truth.tables` hold it already. A record written twice in one commit shows only as it is at the end. */
   committed(changes: readonly Change[], head: Head): void;
   /** One change of a commit, as the active BBS decided it; `truth.decided` holds it and nothing that was decided later. */
-  decided(change: Change): void;
+  decided(change: Change, head: Head): void;
+  /** Every change of a commit has been told. */
+  decidedAll(): void;
 }
 
 interface Commit {
@@ -48,8 +50,9 @@ export class Truth {
     this.#untold = undefined;
     for (const { kind, key, after } of changes) {
       const change = this.decided.apply({ kind, key, record: after } as Write);
-      this.#listener.decided(change);
+      this.#listener.decided(change, head);
     }
+    this.#listener.decidedAll();
   }
 
   #commit(batch: StoreBatch): void {

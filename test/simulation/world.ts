@@ -1,18 +1,23 @@
 // The simulated world: two BBSs over one store, auctioneers, convergers, cells and a client on one clock, with faults from one seed.
 import { type FakeClock, fakeClock } from "@muster/shared/clock";
-import { type ActualLRP, type Change, epochNsToMs } from "@muster/shared/model";
+import { type ActualLRP, type CellId, type Change, epochNsToMs } from "@muster/shared/model";
 import { isLive, isWanted, restartAtMs } from "@muster/shared/rules";
 import { memoryStore } from "@muster/store/memory";
 import { BbsDoor } from "./bbs-door.js";
-import { CellSeat } from "./cell.js";
+import { CellSeat, type FoundContainer } from "./cell.js";
 import { crashing, SimClient, unplaceable } from "./client.js";
+import { EvacuationJudge } from "./evacuation-judge.js";
 import { Events } from "./events.js";
 import { FaultDice, type Faults, noFaults } from "./faults.js";
 import { besideFaults, changeFaults, instanceFaults, rowFaults } from "./invariants.js";
 import { absent } from "./ledger.js";
 import { SimNetwork } from "./network.js";
+import { Operator } from "./operator.js";
 import { AuctioneerSeat, BbsSeat, ConvergerSeat } from "./seats.js";
 import type { Seat, Stage } from "./stage.js";
+import { TaskClient } from "./task-client.js";
+import { TaskLives, taskFaults } from "./task-judge.js";
+import { kindOf } from "./task-script.js";
 import { Trace } from "./trace.js";
 import { Truth } from "./truth.js";
 
@@ -33,8 +38,18 @@ export interface WorldOptions {
   readonly many?: boolean;
   /** Chance of one change by the client at each tick. */
   readonly busy?: number;
+  /** Chance of one call about a task at each tick. */
+  readonly busyWithTasks?: number;
+  /** What the docker flag is to be when the world has healed. */
+  readonly flagAtEnd?: boolean;
   /** For people: every line of the trace, and every log line, as it comes. */
   readonly echo?: (line: string) => void;
+}
+
+/** A cell with what runs there now. */
+interface Found {
+  readonly cell: CellSeat;
+  readonly containers: readonly FoundContainer[];
 }
 
 export interface RunOptions {
@@ -58,11 +73,15 @@ export class SimWorld {
   readonly auctioneers: readonly AuctioneerSeat[];
   readonly cells: readonly CellSeat[];
   readonly client: SimClient;
+  readonly tasks: TaskClient;
+  readonly operator: Operator;
   /** What must not happen and did. */
   readonly wrongs: string[] = [];
   /** What came about, by kind: a simulation that meets nothing proves nothing. */
   readonly events = new Events();
   readonly #seed: number;
+  readonly #taskLives = new TaskLives();
+  readonly #evacuations: EvacuationJudge;
   readonly #doubleSince = new Map<string, number>();
   /** Instances that a durable mark told to stop. */
   readonly #marked = new Set<string>();
@@ -72,6 +91,7 @@ export class SimWorld {
 
   constructor(options: WorldOptions) {
     const { seed, cells, faults = {}, processes = 6, many = false, busy = 0.08, echo } = options;
+    const { busyWithTasks = 0.04, flagAtEnd = true } = options;
     this.#seed = seed;
     this.clock = fakeClock();
     this.dice = new FaultDice(`seed ${seed}`, { ...noFaults, ...faults });
@@ -81,12 +101,24 @@ export class SimWorld {
     const store = memoryStore(clock);
     this.truth = new Truth(store, {
       committed: (changes) => this.#committed(changes),
-      decided: (change) => {
+      decided: (change, head) => {
+        const { decided } = this.truth;
         this.events.see(change);
-        this.#judge(changeFaults(change, this.truth.decided));
+        this.#judge([...changeFaults(change, decided), ...this.#evacuations.see(change, decided)]);
+        if (change.kind === "task") this.#judge(taskFaults(change, decided, BigInt(Math.round(head.clusterTimeMs)) * 1_000_000n));
       },
+      decidedAll: () => this.#judge(this.#evacuations.end()),
     });
-    this.door = new BbsDoor(this.network, dice);
+    this.#evacuations = new EvacuationJudge({
+      runs: (cellId, instanceGuid) => this.#containerOf(cellId, instanceGuid)?.running === true,
+      evacuates: (cellId) => this.cells.find((cell) => cell.cellId === cellId)?.evacuating === true,
+    });
+    this.door = new BbsDoor(this.network, dice, {
+      heldBack: () => this.events.count("mass loss held back"),
+      leftStale: () => this.events.count("stale surplus left"),
+      takenByFlag: () => this.events.count("stale surplus taken by the flag"),
+      wrong: (what) => this.#judge([what]),
+    });
     const stage: Stage = {
       clock,
       dice,
@@ -96,6 +128,7 @@ export class SimWorld {
       truth: this.truth,
       door: this.door,
       wrong: (what) => this.#judge([what]),
+      taskRan: (taskGuid) => this.#judge(this.#taskLives.ran(taskGuid)),
       heard: (line) => echo?.(`${(clock.elapsedMs() / 1_000).toFixed(3)}   ${line}`),
     };
     const numbers = Array.from({ length: cells }, (_, at) => at + 1);
@@ -103,7 +136,10 @@ export class SimWorld {
     this.bbss = [1, 2].map((number) => new BbsSeat(stage, `bbs-${number}`, `bbs-${number}`));
     this.convergers = [1, 2].map((number) => new ConvergerSeat(stage, `converger-${number}`, `converger-${number}`));
     this.auctioneers = [1, 2].map((number) => new AuctioneerSeat(stage, `auctioneer-${number}`, this.cells));
-    this.client = new SimClient(stage, { processes, many, busy });
+    this.client = new SimClient(stage, { processes, many, busy, flagAtEnd });
+    this.tasks = new TaskClient(stage, this.client.process, this.#taskLives, { busy: busyWithTasks, counts: this.client.counts });
+    // What is left has room for everything, also for the process with more than a hundred instances.
+    this.operator = new Operator(stage, this.client.process, this.cells, many ? 1 : Math.floor(cells / 2));
     for (const seat of this.seats) seat.start();
   }
 
@@ -116,6 +152,8 @@ export class SimWorld {
     for (let tick = 0; tick < ticks; tick += 1) {
       this.#strike();
       this.client.tick();
+      this.tasks.tick();
+      this.operator.tick();
       await this.clock.advance(tickMs);
       this.ticks += 1;
       this.#judgeTick();
@@ -155,13 +193,16 @@ export class SimWorld {
   #settled(): boolean {
     const served =
       this.seats.every(({ process }) => process !== undefined) && this.cells.every(({ cellId }) => this.door.hears(cellId));
-    return served && this.client.idle && this.unmet().length === 0;
+    const idle = this.client.idle && this.tasks.idle && this.operator.idle;
+    return served && idle && this.unmet().length === 0;
   }
 
   /** Nothing is lost, cut off or killed from here on; who is away comes back. */
   stopFaults(): void {
     this.dice.stop();
     this.client.quieten();
+    this.tasks.quieten();
+    this.operator.quieten();
     for (const cell of this.cells) {
       this.network.join(cell.machine);
       cell.garden.hang(false);
@@ -173,7 +214,7 @@ export class SimWorld {
 
   /** What the records and the cells lack of what is wanted, and what they have too much. */
   unmet(): string[] {
-    return [...this.#unmetWishes(), ...this.#surplus()];
+    return [...this.#unmetWishes(), ...this.#unmetTasks(), ...this.#unmetOrders(), ...this.#surplus()];
   }
 
   *#unmetWishes(): Iterable<string> {
@@ -189,6 +230,21 @@ export class SimWorld {
     }
   }
 
+  *#unmetTasks(): Iterable<string> {
+    for (const { taskGuid, state, rejectionCount } of this.truth.tables.tasks.values()) {
+      const waits = kindOf(taskGuid) === "nowhere" && rejectionCount > 0;
+      if (state === "RUNNING" || (state === "PENDING" && !waits)) yield `${taskGuid} is still ${state}`;
+    }
+  }
+
+  *#unmetOrders(): Iterable<string> {
+    for (const cell of this.cells) {
+      const says = this.truth.tables.cell(cell.cellId)?.evacuating === true;
+      if (says !== cell.evacuating) yield `the presence of ${cell.name} says that it is ${says ? "" : "not "}evacuating`;
+      if (cell.evacuating && cell.containers().length > 0) yield `${cell.name} is to be empty, and is not`;
+    }
+  }
+
   #fulfils(row: ActualLRP): boolean {
     if (row.processGuid === crashing && row.state !== "CRASHED") return true;
     if (row.processGuid === unplaceable) return row.state === "UNCLAIMED" && row.placementError !== "";
@@ -197,12 +253,12 @@ export class SimWorld {
       const nowMs = this.door.leader?.active.journal.nowMs() ?? 0;
       return dueMs === undefined || nowMs < dueMs + 2_000;
     }
-    return row.state === "RUNNING" && this.#container(row)?.running === true;
+    const { instanceKey: key } = row;
+    return row.state === "RUNNING" && key !== undefined && this.#containerOf(key.cellId, key.instanceGuid)?.running === true;
   }
 
-  #container(row: ActualLRP) {
-    const cell = this.cells.find(({ cellId }) => cellId === row.instanceKey?.cellId);
-    return cell?.containers().find(({ handle }) => handle === row.instanceKey?.instanceGuid);
+  #containerOf(cellId: CellId, handle: string): FoundContainer | undefined {
+    return this.cells.find((cell) => cell.cellId === cellId)?.container(handle);
   }
 
   *#surplus(): Iterable<string> {
@@ -213,7 +269,13 @@ export class SimWorld {
       else if (!wanted) yield `${row.processGuid}/${row.index} is ${row.state} and not wanted`;
     }
     for (const cell of this.cells) {
-      for (const { handle, processGuid, index } of cell.containers()) {
+      for (const { handle, processGuid, index, taskGuid } of cell.containers()) {
+        if (taskGuid !== "") {
+          const task = tables.tasks.get(taskGuid as never);
+          const runs = task?.state === "RUNNING" && task.cellId === cell.cellId;
+          if (!runs) yield `${cell.name} still has container ${handle} of ${taskGuid}`;
+          continue;
+        }
         const row = tables.rows(
           tables.desiredLRPs.has(processGuid as never) ? (processGuid as never) : ("" as never),
           index,
@@ -229,6 +291,7 @@ export class SimWorld {
     const { trace, truth } = this;
     const faults: string[] = [];
     for (const change of changes) {
+      if (change.kind === "task") faults.push(...this.#taskLives.see(change));
       trace.say("commit", `${change.kind} ${change.key} ${JSON.stringify(change.after, plainJson)}`, true);
       if (change.kind !== "actualLRP") continue;
       const { before, after } = change;
@@ -242,7 +305,8 @@ export class SimWorld {
   }
 
   #judgeTick(): void {
-    this.#judge([...this.#lostWishes(), ...this.#doubles()]);
+    const found = this.cells.map((cell): Found => ({ cell, containers: cell.containers().filter(({ running }) => running) }));
+    this.#judge([...this.#lostWishes(), ...this.operator.faults(), ...this.#doubles(found), ...doubleTasks(found)]);
   }
 
   /** No acknowledged desire, scale, removal or flag is lost. */
@@ -259,16 +323,16 @@ export class SimWorld {
   }
 
   /** One container a key, save beside a Suspect or Evacuating row, on cells not heard of, or for the time of a graceful stop. */
-  *#doubles(): Iterable<string> {
+  *#doubles(found: readonly Found[]): Iterable<string> {
     const { tables } = this.truth;
     const nowMs = this.clock.elapsedMs();
     const running = new Map<string, number>();
-    for (const cell of this.cells) {
+    for (const { cell, containers } of found) {
       const heard = this.door.hears(cell.cellId) && isLive(tables.cell(cell.cellId)) && !this.network.isCut(cell.machine);
       if (!heard) continue;
-      for (const container of cell.containers()) {
+      for (const container of containers) {
         const key = `${container.processGuid}/${container.index}`;
-        if (container.running) running.set(key, (running.get(key) ?? 0) + 1);
+        if (container.taskGuid === "") running.set(key, (running.get(key) ?? 0) + 1);
       }
     }
     for (const key of [...this.#doubleSince.keys()]) if ((running.get(key) ?? 0) < 2) this.#doubleSince.delete(key);
@@ -320,6 +384,7 @@ export class SimWorld {
     if (dice.strikes("cutStore") && leading !== undefined) this.#cutStore(leader);
     if (dice.strikes("crashAuctioneer")) this.#holder(this.auctioneers)?.crash();
     if (dice.strikes("crashConverger")) this.#holder(this.convergers)?.crash();
+    if (dice.strikes("flapFlag")) this.client.flap(dice.between("flap", 500, 5_000));
     if (dice.strikes("jumpClock")) dice.pick("jumps", this.seats)?.process?.jumpWall(dice.between("jump", -3_600_000, 3_600_000));
   }
 
@@ -364,6 +429,7 @@ export class SimWorld {
     const disk = this.dice.stream("disk").below(4) === 0;
     this.trace.say("power lost", `${cell.name}${disk ? ", and its disk" : ""}`);
     cell.losePower(disk);
+    if (disk) this.operator.forget(cell);
     this.clock.after(this.dice.between("power", 2_000, 30_000), () => cell.bringBack());
   }
 
@@ -372,6 +438,19 @@ export class SimWorld {
     this.trace.say("cut off", `${cell.name} for ${forMs} ms`);
     this.network.cut(cell.machine);
     this.clock.after(forMs, () => this.network.join(cell.machine));
+  }
+}
+
+/** I35: no task runs twice, not even on a cell that is not heard of. */
+function* doubleTasks(found: readonly Found[]): Iterable<string> {
+  const running = new Map<string, string>();
+  for (const { cell, containers } of found) {
+    for (const { taskGuid, handle } of containers) {
+      if (taskGuid === "") continue;
+      const other = running.get(taskGuid);
+      if (other !== undefined) yield `I35 ${taskGuid} runs in ${other} and in ${handle} on ${cell.name}`;
+      running.set(taskGuid, `${handle} on ${cell.name}`);
+    }
   }
 }
 

@@ -1,0 +1,4 @@
+// The whole house on a fake clock: hurt for two simulated minutes by every fault at once, then left to heal. The odd seeds.
+import { describeSeeds } from "./seeds.js";
+
+describeSeeds(1);
