@@ -32,7 +32,7 @@ export const eventKinds = [
   "task resolving",
   "task left unresolved",
   "task gone",
-  "mass loss held back",
+  "mass loss",
   "stale surplus left",
   "stale surplus taken by the flag",
 ] as const;

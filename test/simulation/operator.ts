@@ -6,6 +6,8 @@ import type { Stage } from "./stage.js";
 /** Between asking a cell that did not answer and asking again. */
 const againMs = 1_000;
 const longestMs = 40_000;
+/** Mostly before every replacement runs. */
+const soonMs = 3_000;
 const deadlineMs = 3_000;
 
 /** What one cell was asked, and what its folder may therefore remember. */
@@ -50,8 +52,8 @@ export class Operator {
     if (cell === undefined || emptying >= this.#most) return;
     this.#order(cell, true);
     // Some stay so until the world is left to heal.
-    if (dice.stream("take back").below(4) > 0)
-      clock.after(dice.between("emptying", 500, longestMs), () => this.#order(cell, false));
+    const fate = dice.stream("take back").below(4);
+    if (fate > 0) clock.after(dice.between("emptying", 200, fate === 1 ? longestMs : soonMs), () => this.#order(cell, false));
   }
 
   /** The last orders: half of the cells that are being emptied stay so. */

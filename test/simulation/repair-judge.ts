@@ -7,8 +7,6 @@ import { type ActualLRP, asCellId, type CellId, type ClusterView, presences } fr
 type View = Pick<ClusterView, "rows" | "desiredLRP" | "task" | "domain" | "cell" | "cells" | "flag">;
 
 export interface RepairEvents {
-  /** A repair was held back, as it must be (C3). */
-  heldBack(): void;
   /** Surplus was left alone because its domain is not fresh, or taken in spite of it because of the flag (I14). */
   leftStale(): void;
   takenByFlag(): void;
@@ -29,7 +27,7 @@ export function judgeRepairs(own: OwnCalls, active: ActiveBbs, events: RepairEve
     for (const [at, { outcome }] of results.entries()) {
       const done = outcome === RepairOutcome.REPAIR_OUTCOME_DONE;
       const { held, stale } = before[at] ?? { held: undefined, stale: undefined };
-      if (held !== undefined) done ? events.wrong(held) : events.heldBack();
+      if (held !== undefined && done) events.wrong(held);
       if (stale?.byFlag === true && done) events.takenByFlag();
       else if (stale?.byFlag === false) done ? events.wrong(stale.what) : events.leftStale();
     }
@@ -56,11 +54,17 @@ export function heldBack(view: View, item: RepairItem, nowMs: number): string | 
   const cellId = lostCellOf(view, item);
   const cell = cellId === undefined ? undefined : view.cell(cellId);
   if (cell?.lostAtMs === undefined || nowMs - cell.lostAtMs >= 3 * cell.ttlMs) return undefined;
-  const all = [...view.cells.values()];
+  return isMassLoss(view, nowMs)
+    ? `C3 ${item.rule} was not held back: ${item.processGuid || item.name} was on ${cellId}`
+    : undefined;
+}
+
+/** At least three cells, and at least half of the live ones and those, went within two TTLs. */
+export function isMassLoss({ cells }: Pick<ClusterView, "cells">, nowMs: number): boolean {
+  const all = [...cells.values()];
   const live = all.filter(({ lostAtMs }) => lostAtMs === undefined).length;
   const lately = all.filter(({ lostAtMs, ttlMs }) => lostAtMs !== undefined && nowMs - lostAtMs < 2 * ttlMs).length;
-  if (lately < 3 || 2 * lately < live + lately) return undefined;
-  return `C3 ${item.rule} was not held back: ${lately} cells are lost, ${live} are live, ${item.processGuid || item.name} was on ${cellId}`;
+  return lately >= 3 && 2 * lately >= live + lately;
 }
 
 function lostCellOf(view: View, item: RepairItem): CellId | undefined {

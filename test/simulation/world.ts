@@ -13,6 +13,7 @@ import { besideFaults, changeFaults, instanceFaults, rowFaults } from "./invaria
 import { absent } from "./ledger.js";
 import { SimNetwork } from "./network.js";
 import { Operator } from "./operator.js";
+import { isMassLoss } from "./repair-judge.js";
 import { AuctioneerSeat, BbsSeat, ConvergerSeat } from "./seats.js";
 import type { Seat, Stage } from "./stage.js";
 import { TaskClient } from "./task-client.js";
@@ -105,6 +106,8 @@ export class SimWorld {
         const { decided } = this.truth;
         this.events.see(change);
         this.#judge([...changeFaults(change, decided), ...this.#evacuations.see(change, decided)]);
+        const lost = change.kind === "cell" && change.after?.lostAtMs !== undefined;
+        if (lost && isMassLoss(decided, head.clusterTimeMs)) this.events.count("mass loss");
         if (change.kind === "task") this.#judge(taskFaults(change, decided, BigInt(Math.round(head.clusterTimeMs)) * 1_000_000n));
       },
       decidedAll: () => this.#judge(this.#evacuations.end()),
@@ -114,7 +117,6 @@ export class SimWorld {
       evacuates: (cellId) => this.cells.find((cell) => cell.cellId === cellId)?.evacuating === true,
     });
     this.door = new BbsDoor(this.network, dice, {
-      heldBack: () => this.events.count("mass loss held back"),
       leftStale: () => this.events.count("stale surplus left"),
       takenByFlag: () => this.events.count("stale surplus taken by the flag"),
       wrong: (what) => this.#judge([what]),
