@@ -1,4 +1,6 @@
 // The feed: what a filter lets through, what leaves it, who is told when, and who is cut.
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { fakeClock } from "@muster/shared/clock";
 import { encodeRecord } from "@muster/shared/codec";
 import { type ActualLRP, asCellId, type CellId, type Change, rowKeyOf } from "@muster/shared/model";
@@ -107,6 +109,32 @@ describe("a watcher that resumes", () => {
     expect(watcher.cut).toBe("slow");
     expect(feed.resume(everything, 1n)).toBeUndefined();
     expect(feed.resume(everything, 30_001n)).toBeUndefined();
+  });
+});
+
+describe("history", () => {
+  /** What V8 has, and hides from programs that do not ask. */
+  const collectGarbage = (): void => {
+    setFlagsFromString("--expose-gc");
+    runInNewContext("gc")();
+  };
+
+  it("lets go of what is beyond its bytes, however few commits that are", async () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    const mebibyte = 1024 ** 2;
+    const values: WeakRef<ArrayBuffer>[] = [];
+    for (let sequence = 1; sequence <= 200; sequence += 1) {
+      const value = new Uint8Array(mebibyte);
+      values.push(new WeakRef(value.buffer));
+      const change = { change: moved(on(one), on(one)), encoded: { value } };
+      feed.publish({ head: { sequence: BigInt(sequence) }, changes: [change], notes: [] } as unknown as CommittedBatch);
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    collectGarbage();
+    const held = values.filter((value) => value.deref() !== undefined).length;
+    expect(feed.resume(everything, 150n)).toBeDefined();
+    expect(held).toBeGreaterThanOrEqual(50);
+    expect(held).toBeLessThanOrEqual(65);
   });
 });
 

@@ -227,8 +227,9 @@ export class Watcher {
 }
 
 export class Feed implements History {
-  readonly #history: FeedEntry[] = [];
-  /** Entries before this place in `#history` were dropped; compacted now and then. */
+  /** Dropped entries leave a hole at once, since few of them may be many bytes; the holes go now and then. */
+  readonly #history: (FeedEntry | undefined)[] = [];
+  /** Where the holes end. */
   #start = 0;
   #bytes = 0;
   #lastSequence: bigint;
@@ -334,6 +335,7 @@ export class Feed implements History {
     while (this.#history.length - this.#start > maxHistoryEntries || this.#bytes > maxHistoryBytes) {
       const dropped = this.#history[this.#start];
       if (dropped === undefined) break;
+      this.#history[this.#start] = undefined;
       this.#bytes -= dropped.bytes;
       this.#reachesBackTo = dropped.sequence;
       this.#start += 1;
