@@ -42,8 +42,10 @@ import {
 } from "../core/evacuation.js";
 import { upsertDomain } from "../core/small-commands.js";
 import * as validation from "../core/validation/index.js";
+import { groupOf, groupToWire } from "../events/group.js";
 import type { EventHubs } from "../events/hub.js";
 import type { CommandOrigin } from "../journal/journal.js";
+import { pickDesired } from "./desired-filter.js";
 import { evacuationAnswer } from "./evacuation-answers.js";
 import { resolveGroups } from "./groups.js";
 import { type CallContext, listed, readable } from "./support.js";
@@ -159,12 +161,9 @@ export class Calls extends TaskCalls {
   ): Promise<actual.ActualLRPGroupResponse> {
     validation.validateActualLRPGroupByProcessGuidAndIndex(request);
     return this.#active.journal.read((state) => {
-      const rows = [...state.tables.rowsOfProcess(asProcessGuid(request.processGuid))].filter(
-        (row) => row.index === request.index,
-      );
-      const [actualLrpGroup] = [...resolveGroups(rows)];
-      if (actualLrpGroup === undefined) throw new BbsError("ResourceNotFound");
-      return { error: undefined, actualLrpGroup };
+      const rows = state.tables.instancesOfProcess(asProcessGuid(request.processGuid)).get(request.index);
+      if (rows === undefined) throw new BbsError("ResourceNotFound");
+      return { error: undefined, actualLrpGroup: groupToWire(groupOf(rows)) };
     });
   }
 
@@ -296,9 +295,10 @@ export class Calls extends TaskCalls {
 
   async desiredLRPs(request: desired.DesiredLRPsRequest): Promise<Iterable<WireDesiredLRP>> {
     const picked = await this.#active.journal.read((state) =>
-      [...state.tables.desiredLRPs.values()]
-        .filter((record) => matchesDesired(record, request, true))
-        .map((record) => ({ record, sealed: state.tables.runInfos.get(record.processGuid)?.sealed })),
+      pickDesired(state.tables, request).map((record) => ({
+        record,
+        sealed: state.tables.runInfos.get(record.processGuid)?.sealed,
+      })),
     );
     return listed(picked, ({ record, sealed }) => this.#opened(record, sealed));
   }
@@ -326,12 +326,7 @@ export class Calls extends TaskCalls {
   }
 
   desiredLRPSchedulingInfos(request: desired.DesiredLRPsRequest): Promise<Iterable<DesiredLRPSchedulingInfo>> {
-    return this.#active.journal.read((state) =>
-      listed(
-        [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)),
-        schedulingInfoToWire,
-      ),
-    );
+    return this.#active.journal.read((state) => listed(pickDesired(state.tables, request), schedulingInfoToWire));
   }
 
   async desiredLRPSchedulingInfoByProcessGuid(
@@ -346,12 +341,7 @@ export class Calls extends TaskCalls {
   }
 
   desiredLRPRoutingInfos(request: desired.DesiredLRPsRequest): Promise<Iterable<WireDesiredLRP>> {
-    return this.#active.journal.read((state) =>
-      listed(
-        [...state.tables.desiredLRPs.values()].filter((record) => matchesDesired(record, request, true)),
-        routingInfoToWire,
-      ),
-    );
+    return this.#active.journal.read((state) => listed(pickDesired(state.tables, request), routingInfoToWire));
   }
 }
 
@@ -369,12 +359,6 @@ const matches = (
   (filter.domain === "" || row.domain === filter.domain) &&
   (filter.cellId === "" || row.instanceKey?.cellId === filter.cellId) &&
   (filter.processGuid === "" || row.processGuid === filter.processGuid);
-
-/** Filters are AND-ed; app guids are prefixes, OR-ed. Diego's quirk of ignoring them in two reads is not imitated. */
-const matchesDesired = (record: DesiredLRP, request: desired.DesiredLRPsRequest, byApp: boolean): boolean =>
-  (request.domain === "" || record.domain === request.domain) &&
-  (request.processGuids.length === 0 || request.processGuids.includes(record.processGuid)) &&
-  (!byApp || request.appGuids.length === 0 || request.appGuids.some((guid) => record.processGuid.startsWith(guid)));
 
 function requireHeld(state: CoreState, processGuid: ProcessGuid, cellId: string): void {
   for (const row of state.tables.rowsOfProcess(processGuid)) if (row.instanceKey?.cellId === cellId) return;

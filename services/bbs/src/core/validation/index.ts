@@ -3,6 +3,6 @@ export * from "./actual-lrp.js";
 export * from "./desired-lrp.js";
 export * from "./domain.js";
 export { Faults, validate } from "./faults.js";
-export { truncateReason } from "./limits.js";
+export { maxNameCharacters, truncateReason } from "./limits.js";
 export { compactJson, compactRoutes } from "./routes.js";
 export * from "./task.js";
