@@ -1,8 +1,9 @@
-// `pnpm bench store|bbs|auction|garden|watch`: measures, and prints one JSON document and nothing else on stdout.
+// `pnpm bench store|bbs|auction|converge|garden|watch`: measures, and prints one JSON document and nothing else on stdout.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { auctionBenchDefaults, benchAuction } from "./auction.js";
 import { bbsBenchDefaults, benchBbs } from "./bbs.js";
+import { benchConverge, convergeBenchDefaults } from "./converge.js";
 import { benchGarden } from "./garden.js";
 import { benchStore } from "./store.js";
 import { benchWatch, watchBenchDefaults } from "./watch.js";
@@ -10,6 +11,7 @@ import { benchWatch, watchBenchDefaults } from "./watch.js";
 const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--fleet INSTANCES] [--profile DIR]
        pnpm bench auction [--size INSTANCES]
+       pnpm bench converge [--size INSTANCES]
        pnpm bench garden [--size CONTAINERS]
        pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--seconds N] [--profile DIR]
 
@@ -21,6 +23,7 @@ bbs       unary calls beside a bare echo, reported items, lists, and core with j
 garden    a cached image from create to process started, beside a bare \`runc run\`, and what a row of containers (100) leaves; as root
 watch     calls beside changes, without and with watchers (${watchBenchDefaults.watchers} watchers, ${watchBenchDefaults.lrps} instances, ${watchBenchDefaults.changes} changes/s)
 auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
+converge  CPU time of the converger over whole fleets (${convergeBenchDefaults.instances.join(", ")} instances): idle, full, half of the cells lost
 `;
 
 const fail = (message: string): never => {
@@ -93,6 +96,8 @@ async function run(): Promise<object> {
       });
     case "auction":
       return benchAuction(size === undefined ? {} : { instances: [size] });
+    case "converge":
+      return benchConverge(size === undefined ? {} : { instances: [size] });
     default:
       return fail(positionals[0] === undefined ? "say what to measure" : `there is no bench called ${positionals[0]}`);
   }
