@@ -8,7 +8,7 @@ import { cell, cells, forget } from "./verbs/cells.js";
 import { converge } from "./verbs/converge.js";
 import { evacuate } from "./verbs/evacuate.js";
 import { events } from "./verbs/events.js";
-import { explainApp, plan } from "./verbs/explain.js";
+import { explainVerb, plan } from "./verbs/explain.js";
 import { domains, featureFlag, featureFlags, locks, setFeatureFlag } from "./verbs/flags.js";
 import { logs } from "./verbs/logs.js";
 import { lrps } from "./verbs/lrps.js";
@@ -157,7 +157,7 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     "terminate-task web migrate",
   ).action((name, id, _, command) => terminateTask(contextOf(command), name, id));
   remote("explain <name[/index]>", "why an app's instances are in the state they are in", "explain web/0").action(
-    (target, _, command) => explainApp(contextOf(command), target),
+    (target, _, command) => explainVerb(contextOf(command), target),
   );
 
   remote("status", "the platform's processes, and whether it is ready", "status").action((_, command) =>

@@ -1,19 +1,23 @@
-// `explain` and `plan`: the auctioneer's verdicts in words.
+// `explain` and `plan`: the auctioneer's verdicts, and everything else that keeps an app from running, in words.
 import { rootFSOfImage } from "@muster/garden/image-ref";
-import { asEpochMs } from "@muster/shared/model";
+import type { ExplainRequest } from "@muster/proto/muster/v1/auctioneer";
 import { unary } from "@muster/shared/rpc";
-import { restartAtMs } from "@muster/shared/rules";
 import { appsDomain } from "../apps/annotation.js";
 import { isDockerEnabled } from "../apps/docker-flag.js";
-import { findApp } from "../apps/records.js";
-import { instanceShape } from "../apps/shapes.js";
+import { type FoundApp, findApp } from "../apps/records.js";
+import { type InstanceShape, instanceShape } from "../apps/shapes.js";
+import { taskShape, tasksOfApp } from "../apps/tasks.js";
 import { parseInstances } from "../apps/wishes.js";
 import { type AuctioneerClient, dialAuctioneer } from "../client/peers.js";
 import type { Platform } from "../client/platform.js";
 import { type Context, openSession } from "../context.js";
 import { explain, RefusedError, UsageError } from "../exit.js";
+import { explainApp, explainInstance, type InstanceAnswer, missingAnswer, type Surroundings } from "../explain/instance.js";
+import type { Answer, Refusal } from "../explain/placement.js";
+import { explainTask } from "../explain/task.js";
 import { parseCount, parseSizeMb } from "../flags.js";
 import { readReference } from "../image/inspect.js";
+import type { Output } from "../output.js";
 import { verdictHeader, verdictRow, verdictShape } from "./verdicts.js";
 
 const askMs = 5_000;
@@ -37,69 +41,123 @@ export function parseTarget(target: string): { readonly name: string; readonly i
   return { name: target.slice(0, slash), index: parseCount(target.slice(slash + 1), "INDEX", { min: 0, max: 1_000_000 }) };
 }
 
-export async function explainApp(context: Context, target: string): Promise<void> {
+export async function explainVerb(context: Context, target: string): Promise<void> {
   const { name, index } = parseTarget(target);
   using session = openSession(context);
   const { platform } = session;
-  const { current, view } = await findApp(platform, name);
-  const enabled = await isDockerEnabled(platform);
-  const rows = (view.rows.get(current.processGuid) ?? []).filter(
-    (row) => index === undefined || row.actualLrpKey?.index === index,
-  );
-  if (index !== undefined && rows.length === 0 && index >= current.instances) {
+  const found = await findApp(platform, name);
+  const { current } = found;
+  const [dockerEnabled, domains] = await Promise.all([isDockerEnabled(platform), platform.domains()]);
+  if (index !== undefined && !indicesOf(found, dockerEnabled).includes(index))
     throw new RefusedError(`app ${name} wants ${current.instances} instances: there is no instance ${index}`);
-  }
-  const instances: (ReturnType<typeof instanceShape> & { why: string; cells: ReturnType<typeof verdictShape>[] })[] = [];
-  for (const row of rows) {
-    const shape = instanceShape(row, new Map());
-    const waits = shape.state === "UNCLAIMED";
-    const verdicts = waits && enabled ? await verdictsOf(context, platform, current.processGuid, shape.index) : [];
-    instances.push({ ...shape, why: whyOf(shape, enabled), cells: verdicts });
-  }
-  const shape = { name, process_guid: current.processGuid, diego_docker: enabled, instances };
-  context.out.show(shape, () => {
-    const { out } = context;
-    if (!enabled) out.line("the feature flag diego_docker is off: every Docker app wants 0 instances until it is enabled");
-    if (current.annotation.requested_state === "STOPPED") out.line(`${name} is stopped; start it with: muster start ${name}`);
-    for (const each of instances) {
-      out.line(`${name}/${each.index}: ${each.why}`);
-      if (each.cells.length > 0) out.table(verdictHeader, each.cells.map(verdictRow));
-    }
-  });
+  using judge = await findJudge(context, platform);
+  const surroundings: Surroundings = {
+    app: name,
+    dockerEnabled,
+    wanted: current.instances,
+    domainFresh: domains.includes(appsDomain),
+    auctioneer: judge.present,
+  };
+  const stopped = current.annotation.requested_state === "STOPPED";
+  const shape = {
+    name,
+    process_guid: current.processGuid,
+    requested_state: current.annotation.requested_state,
+    diego_docker: dockerEnabled,
+    domain_fresh: surroundings.domainFresh,
+    ...(explainApp({ ...surroundings, stopped }) ?? { why: "", what_to_do: "" }),
+    instances: await instanceAnswers(found, surroundings, judge, index),
+    tasks: index === undefined ? await taskAnswers(platform, found, surroundings, judge) : [],
+  };
+  context.out.show(shape, () => print(context.out, shape));
 }
 
-async function verdictsOf({ out }: Context, platform: Platform, processGuid: string, index: number) {
-  const bounds = { deadlineMs: askMs, signal: platform.signal };
-  const request = { processGuid, index, taskGuid: "" };
+type Shape = Answer & {
+  readonly name: string;
+  readonly instances: readonly (Answer & { readonly index: number; readonly cells: readonly Refusal[] })[];
+  readonly tasks: readonly (Answer & { readonly name: string; readonly task_guid: string; readonly cells: readonly Refusal[] })[];
+};
+
+function print(out: Output, { name, why, what_to_do, instances, tasks }: Shape): void {
+  const tell = (subject: string, answer: Answer, cells: readonly Refusal[] = []): void => {
+    out.line(`${subject}: ${answer.why}`);
+    out.line(`  what to do: ${answer.what_to_do}`);
+    if (cells.length > 0) out.table(verdictHeader, cells.map(verdictRow));
+  };
+  if (why !== "") tell(name, { why, what_to_do });
+  for (const each of instances) tell(`${name}/${each.index}`, each, each.cells);
+  for (const each of tasks) tell(`task ${each.name || each.task_guid}`, each, each.cells);
+}
+
+/** The indices there is something to say of: those with rows, and those that are wanted. */
+function indicesOf({ current, view }: FoundApp, dockerEnabled: boolean): number[] {
+  const indices = new Set((view.rows.get(current.processGuid) ?? []).map((row) => row.actualLrpKey?.index ?? 0));
+  const wanted = dockerEnabled ? current.instances : 0;
+  for (let index = 0; index < wanted; index += 1) indices.add(index);
+  return [...indices].sort((a, b) => a - b);
+}
+
+async function instanceAnswers(found: FoundApp, surroundings: Surroundings, judge: Judge, only: number | undefined) {
+  const { current, view } = found;
+  const rows = (view.rows.get(current.processGuid) ?? []).map((row) => instanceShape(row, new Map()));
+  const answers: (Partial<InstanceShape> & InstanceAnswer & { readonly index: number; readonly cells: readonly Refusal[] })[] =
+    [];
+  for (const index of indicesOf(found, surroundings.dockerEnabled)) {
+    if (only !== undefined && index !== only) continue;
+    const own = rows.filter((row) => row.index === index);
+    if (!own.some(({ presence }) => presence === "ORDINARY")) {
+      if (surroundings.dockerEnabled && index < current.instances) answers.push({ index, ...missingAnswer, cells: [] });
+    }
+    for (const row of own) {
+      const waits = row.state === "UNCLAIMED" && surroundings.dockerEnabled;
+      const refusals = waits ? await judge.refusals({ processGuid: current.processGuid, index, taskGuid: "" }) : [];
+      answers.push({ ...row, ...explainInstance({ ...surroundings, row, refusals }), cells: refusals });
+    }
+  }
+  return answers;
+}
+
+/** Tasks that wait; what runs or has ended says so itself. */
+async function taskAnswers(platform: Platform, { current }: FoundApp, surroundings: Surroundings, judge: Judge) {
+  const { tables } = await platform.snapshot(["task"]);
+  const answers: (ReturnType<typeof taskShape> & Answer & { readonly cells: readonly Refusal[] })[] = [];
+  for (const task of tasksOfApp(tables.tasks.values(), current.annotation.app_guid)) {
+    if (task.state !== "PENDING") continue;
+    const refusals = await judge.refusals({ processGuid: "", index: 0, taskGuid: task.taskGuid });
+    const facts = { app: surroundings.app, auctioneer: surroundings.auctioneer, task, refusals };
+    answers.push({ ...taskShape(task), ...explainTask(facts), cells: refusals });
+  }
+  return answers;
+}
+
+/** Who can say why work waits: the active auctioneer, if there is one. */
+interface Judge extends Disposable {
+  readonly present: boolean;
+  refusals(work: ExplainRequest): Promise<Refusal[]>;
+}
+
+async function findJudge({ out }: Context, platform: Platform): Promise<Judge> {
+  let auctioneer: AuctioneerClient | undefined;
   try {
-    const { cells } = await withAuctioneer(platform, (client) => unary(client.explain.bind(client), request, bounds));
-    return cells.map(verdictShape);
+    auctioneer = await dialAuctioneer(platform);
+    const bounds = { deadlineMs: askMs, signal: platform.signal };
+    await unary(auctioneer.cellStates.bind(auctioneer), {}, bounds);
   } catch (error) {
     // That nobody places work is part of the explanation.
     platform.signal.throwIfAborted();
     out.note(`muster: ${explain(error).message}`);
-    return [];
+    auctioneer?.close();
+    return { present: false, refusals: async () => [], [Symbol.dispose]: () => undefined };
   }
-}
-
-/** Pure: a row's state in a sentence. */
-export function whyOf(row: ReturnType<typeof instanceShape>, dockerEnabled: boolean): string {
-  switch (row.state) {
-    case "RUNNING":
-      return `running on ${row.cell_id} since ${row.since}`;
-    case "CLAIMED":
-      return `starting on ${row.cell_id} since ${row.since}`;
-    case "CRASHED":
-      return `crashed ${row.crash_count} times, last at ${row.since}: ${row.crash_reason}; ${nextTry(row.crash_count, row.since)}`;
-    default:
-      if (!dockerEnabled) return "stopped, since the feature flag diego_docker is off";
-      return row.placement_error === "" ? "waiting for a place" : `has no place: ${row.placement_error}`;
-  }
-}
-
-function nextTry(crashCount: number, since: string): string {
-  const atMs = restartAtMs(crashCount, asEpochMs(Date.parse(since)));
-  return atMs === undefined ? "it is not tried again" : `the next try is due at ${new Date(atMs).toISOString()}`;
+  const client = auctioneer;
+  return {
+    present: true,
+    refusals: async (work) => {
+      const bounds = { deadlineMs: askMs, signal: platform.signal };
+      return (await unary(client.explain.bind(client), work, bounds)).cells.map(verdictShape);
+    },
+    [Symbol.dispose]: () => client.close(),
+  };
 }
 
 export interface PlanOptions {
