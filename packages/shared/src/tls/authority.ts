@@ -8,8 +8,8 @@ type CryptoKeyPair = webcrypto.CryptoKeyPair;
 type X509 = typeof x509;
 let library: Promise<X509> | undefined;
 
-/** Loaded when first needed: only `up` makes certificates, and every other process would start a fifth of a second later for it. */
-function loadX509(): Promise<X509> {
+/** Loaded when first needed: only `up` and cells make certificates, and every other process would start a fifth of a second later for it. */
+export function loadX509(): Promise<X509> {
   library ??= (async () => {
     await import("reflect-metadata");
     const loaded = await import("@peculiar/x509");

@@ -5,6 +5,8 @@ import type { TlsFiles } from "../config/index.js";
 import { OperatorError } from "../errors/index.js";
 
 export { type Authority, createAuthority, type IssuedCertificate, issueCertificate, openAuthority } from "./authority.js";
+export { InstanceAuthority, type InstanceAuthorityFiles, type InstanceCertificate, type InstanceSubject } from "./instance.js";
+export type { InstanceKeyType } from "./key-reserve.js";
 
 export interface TlsMaterial {
   readonly ca: Buffer;
