@@ -91,6 +91,13 @@ describe("V0, as the r0 streams show it", () => {
     expect(timeout.timeoutAction?.deprecatedTimeoutNs).toBe(0n);
   });
 
+  it("can be written also where a time-out is larger than its old field", () => {
+    const longest = 2n ** 63n - 1n;
+    const action = Action.fromPartial({ timeoutAction: { action: run, timeoutMs: longest } });
+    const written = DesiredLRP.decode(DesiredLRP.encode(desiredLRPToV0(lrp({ action, startTimeoutMs: longest }))).finish());
+    expect(written).toMatchObject({ startTimeoutMs: longest, action: { timeoutAction: { timeoutMs: longest } } });
+  });
+
   it("shows what EmitProgress and Try wrap in their place", () => {
     const action = Action.fromPartial({ tryAction: { action: { emitProgressAction: { action: timeout, startMessage: "s" } } } });
     expect(desiredLRPToV0(lrp({ action })).action).toMatchObject({ timeoutAction: { timeoutMs: 1_500n }, tryAction: undefined });

@@ -83,7 +83,8 @@ export const taskToV2 = (task: Task): Task => ({
   taskDefinition: task.taskDefinition && taskDefinitionToV2(task.taskDefinition),
 });
 
-// --- V1 -> V0 (V2 -> V1 changes nothing)
+// --- V1 -> V0 (V2 -> V1 changes nothing). What is too large for an old field wraps around, as in Go: an event that cannot be encoded
+// would be left out.
 
 /**
  * Time-outs said in nanoseconds too. As Diego does, the copy leaves out EmitProgress and Try: what they wrap stands in their place.
@@ -93,7 +94,8 @@ const withDeprecatedTimeouts = (action: Action | undefined): Action | undefined 
   mapActions(action, (each) => {
     if (each.timeoutAction !== undefined) {
       const { timeoutAction } = each;
-      return { ...each, timeoutAction: { ...timeoutAction, deprecatedTimeoutNs: timeoutAction.timeoutMs * 1_000_000n } };
+      const deprecatedTimeoutNs = BigInt.asIntN(64, timeoutAction.timeoutMs * 1_000_000n);
+      return { ...each, timeoutAction: { ...timeoutAction, deprecatedTimeoutNs } };
     }
     return each.emitProgressAction?.action ?? each.tryAction?.action ?? each;
   });
@@ -127,7 +129,7 @@ export function desiredLRPToV0(desired: DesiredLRP): DesiredLRP {
     action: withDeprecatedTimeouts(v1.action),
     setup: setupWithDependencies(v1, withDeprecatedTimeouts(v1.setup)),
     monitor: withDeprecatedTimeouts(v1.monitor),
-    deprecatedStartTimeoutS: Number(v1.startTimeoutMs / 1_000n),
+    deprecatedStartTimeoutS: Number(BigInt.asUintN(32, v1.startTimeoutMs / 1_000n)),
     cachedDependencies: [],
   };
 }
