@@ -1,7 +1,7 @@
 // The active BBS on the memory store: replies wait for durability, a deposed leader answers nothing, watches miss nothing.
 import { DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
 import type { ReportResponse } from "@muster/proto/muster/v1/report";
-import { ContainerState } from "@muster/proto/muster/v1/report";
+import { ContainerState, ReportItem } from "@muster/proto/muster/v1/report";
 import type { WatchResponse } from "@muster/proto/muster/v1/watch";
 import { type FakeClock, fakeClock, seededEntropy } from "@muster/shared/clock";
 import { isBbsError } from "@muster/shared/errors";
@@ -363,6 +363,16 @@ describe("a cell's session", () => {
     await foreign.opened.receive(hello("owner"));
     expect(foreign.ends).toEqual(["PermissionDenied"]);
     expect(second.ends).toEqual([]);
+  });
+
+  it("a batch of more than a session may have undecided ends it: all of a batch is decided in one tick", async () => {
+    const clock = fakeClock();
+    const { active } = await lead(memoryStore(clock), clock);
+    const { opened: one, ends, words } = session(active);
+    await one.receive(hello("owner"));
+    const items = Array.from({ length: 4_001 }, (_, at) => ReportItem.fromPartial({ id: BigInt(at) }));
+    await one.receive({ message: { $case: "batch", value: { items } } });
+    expect({ ends, words: words() }).toEqual({ ends: ["InvalidRequest"], words: ["welcome"] });
   });
 
   it("of an inventory that waits for room nothing is decided once a newer session is there (R1)", async () => {

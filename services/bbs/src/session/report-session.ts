@@ -194,6 +194,8 @@ export class ReportSession {
 
   /** All items are decided in one tick, in order; the replies go out together once committed. */
   async #batch(items: readonly ReportItem[]): Promise<void> {
+    if (items.length > maxUnanswered)
+      throw new BbsError("InvalidRequest", `at most ${maxUnanswered} items a batch, got ${items.length}`);
     this.#unanswered += items.length;
     await this.#deciding;
     const replies = await this.#host.room.within(
