@@ -27,6 +27,8 @@ export interface ScenarioOptions {
   readonly hurtTicks?: number;
   readonly faults?: Partial<Faults>;
   readonly echo?: (line: string) => void;
+  /** Looks at the world while it is hurt; what it adds to `wrongs` fails the run. */
+  readonly afterEachTick?: (world: SimWorld) => void;
 }
 
 /** After the last fault: a leader's election, the grace of its term, a full cycle of the converger and of the auctioneer. */
@@ -44,7 +46,7 @@ export async function simulate(options: ScenarioOptions): Promise<RunReport> {
   let failure: string | undefined;
   let healedMs = 0;
   try {
-    await world.run({ ticks: hurtTicks });
+    await world.run({ ticks: hurtTicks, ...(options.afterEachTick && { afterEachTick: options.afterEachTick }) });
     world.stopFaults();
     healedMs = await world.settle(healsWithinMs);
   } catch (error) {
