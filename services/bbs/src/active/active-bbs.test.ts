@@ -165,6 +165,25 @@ describe("replies", () => {
     expect(lost()).toBeUndefined();
   });
 
+  it("a store that is full: reads and snapshots go on also while it refuses a probe", async () => {
+    const clock = fakeClock();
+    const faults: MemoryFaults = {};
+    const { active } = await lead(memoryStore(clock), clock, faults);
+    faults.onCommit = () => ({ kind: "refused", reason: "no-space" });
+    const refused = outcome(active.journal.submit(desireLRP(message("refused"))));
+    await clock.advance(100);
+    expect(await refused).toBe("Unavailable");
+    // A probe a second, each under way for 50 ms.
+    faults.latencyMs = 50;
+    const reads: Promise<string>[] = [];
+    for (let n = 0; n < 80; n += 1) {
+      reads.push(outcome(active.journal.read(() => undefined)), outcome(active.journal.readSealed(() => undefined)));
+      await clock.advance(25);
+    }
+    await clock.advance(200);
+    expect(new Set(await Promise.all(reads))).toEqual(new Set(["ok"]));
+  });
+
   it("a name that no store takes is refused to the one who asked, and nobody else notices", async () => {
     const clock = fakeClock();
     const { active } = await lead(memoryStore(clock), clock);

@@ -170,7 +170,7 @@ export class Journal {
     const refusal = this.#noReading();
     if (refusal !== undefined) return Promise.reject(refusal);
     for (const batch of this.#queue) batch.sealed = true;
-    const ahead = BigInt(this.#queue.length + (this.#inFlight === undefined ? 0 : 1));
+    const ahead = BigInt(this.#queue.length + (this.#unsettled === undefined ? 0 : 1));
     const sequence = this.#head.sequence + ahead;
     const reply = read(this.#options.state);
     return this.#released(() => ({ reply, sequence }));
@@ -214,6 +214,11 @@ export class Journal {
       return new BbsError("ResourceExhausted", "too many calls wait for the store; try again later", { waiting: this.#waiting });
     }
     return undefined;
+  }
+
+  /** What is being committed that a reply may rest on: a probe holds nothing, and reads go on whatever becomes of it. */
+  get #unsettled(): Batch | undefined {
+    return this.#probing ? undefined : this.#inFlight;
   }
 
   #context(): DecisionContext {
@@ -321,7 +326,7 @@ export class Journal {
   async #confirmOnce(): Promise<void> {
     // Those who come in this same tick share the confirmation.
     await Promise.resolve();
-    const rest = this.#inFlight;
+    const rest = this.#unsettled;
     const waiters = this.#confirmWaiters.splice(0);
     const settle = (error: BbsError | undefined): void => {
       for (const waiter of waiters) waiter(error);
