@@ -29,6 +29,7 @@ async function world(containers = 0) {
   const replies: bigint[] = [];
   let decided = 0;
   let closed = 0;
+  let evacuating = false;
   let push: (response: ReportResponse | undefined) => void = () => undefined;
   const stop = new AbortController();
   const session = new ReportSession({
@@ -59,7 +60,7 @@ async function world(containers = 0) {
       return { send: (message) => void sent.push(message), messages: messages(), close: () => undefined };
     },
     handler: {
-      hello: () => ({ presence: { cellId: "c" } as never, evacuating: false }),
+      hello: () => ({ presence: { cellId: "c" } as never, evacuating }),
       inventory: async () => Array.from({ length: containers }, () => line),
       onDecided: () => {
         decided += 1;
@@ -98,6 +99,9 @@ async function world(containers = 0) {
     end,
     parts,
     push: () => push(undefined),
+    evacuate: () => {
+      evacuating = true;
+    },
     counts: () => ({ decided, closed }),
   };
 }
@@ -167,6 +171,17 @@ describe("a report session", () => {
     await open();
     session.refreshPresence();
     expect(parts("heartbeat")).toEqual([{ number: 1n, presence: { cellId: "c" }, evacuating: false }]);
+    await end();
+  });
+
+  it("tells with its next heartbeat of an evacuation that began while it was being opened", async () => {
+    const { clock, session, parts, open, evacuate, end } = await world();
+    evacuate();
+    session.refreshPresence();
+    await open();
+    await clock.advance(1_000);
+    expect(parts("hello")).toMatchObject([{ evacuating: false }]);
+    expect(parts("heartbeat")).toEqual([{ number: 1n, presence: undefined, evacuating: true }]);
     await end();
   });
 

@@ -182,8 +182,9 @@ export class ReportSession {
   #heartbeat(withPresence: boolean): void {
     this.#heartbeats += 1n;
     const { presence, evacuating } = this.#options.handler.hello();
-    const content = withPresence ? { presence, evacuating } : { presence: undefined };
-    this.#connection?.send({ message: { $case: "heartbeat", value: { number: this.#heartbeats, ...content } } });
+    // Whether it evacuates is said every time: it may have begun, or been taken back, while the session was being opened.
+    const value = { number: this.#heartbeats, presence: withPresence ? presence : undefined, evacuating };
+    this.#connection?.send({ message: { $case: "heartbeat", value } });
   }
 
   #take(response: ReportResponse, connection: ReportConnection, cut: AbortController): void {
