@@ -14,6 +14,7 @@ import {
   removeEvacuatingActualLRP,
 } from "../core/evacuation.js";
 import { completeTask, rejectTask, startTask } from "../core/task.js";
+import { validateInstance } from "../core/validation/index.js";
 
 /** What the core says of one item besides accepting it. */
 export interface ReportOutcome extends Partial<Pick<ReportReply, "keepContainer" | "shouldStart">> {
@@ -99,10 +100,9 @@ function taskGuidOf(taskGuid: string): TaskGuid {
 }
 
 function keysOf(item: ReportItem, cellId: CellId): { readonly key: ActualLRPKey; readonly instanceKey: ActualLRPInstanceKey } {
+  validateInstance(item);
   const instanceKey = instanceKeyFromWire(item.actualLrpInstanceKey);
-  const named = item.actualLrpKey !== undefined && item.actualLrpKey.processGuid !== "" && item.actualLrpKey.index >= 0;
-  if (item.actualLrpKey === undefined || !named || instanceKey === undefined)
-    throw new BbsError("InvalidRequest", "Invalid field: actual_lrp_key");
+  if (item.actualLrpKey === undefined || instanceKey === undefined) throw new BbsError("InvalidRequest");
   if (instanceKey.cellId !== cellId)
     throw new BbsError("PermissionDenied", `a report of cell ${cellId} names cell ${instanceKey.cellId}`);
   return { key: actualLRPKeyFromWire(item.actualLrpKey), instanceKey };

@@ -185,6 +185,23 @@ describe("evacuation on the session", () => {
   });
 });
 
+describe("keys on the session", () => {
+  const { actualLrpKey, actualLrpInstanceKey } = keys;
+  it.each([
+    { says: "process_guid", wrong: { actualLrpKey: { ...actualLrpKey, processGuid: "p".repeat(256) } } },
+    { says: "index", wrong: { actualLrpKey: { ...actualLrpKey, index: -1 } } },
+    { says: "domain", wrong: { actualLrpKey: { ...actualLrpKey, domain: "" } } },
+    { says: "instance_guid", wrong: { actualLrpInstanceKey: { ...actualLrpInstanceKey, instanceGuid: "i".repeat(256) } } },
+    { says: "actual_lrp_key", wrong: { actualLrpKey: undefined } },
+  ])("are held to what the unary calls hold them to: $says", async ({ says, wrong }) => {
+    // Nobody vouches for the domain: a start of what is not known would make a row (rule W2).
+    const cell = await cellWith();
+    const [reply] = await cell.report([{ ...keys, ...wrong, report: { $case: "started", value: started } }]);
+    expect(reply).toMatchObject({ errorType: "InvalidRequest", errorMessage: expect.stringContaining(says) });
+    expect(rowsAsWords(cell.active.state)).toEqual([]);
+  });
+});
+
 describe("tasks on the session", () => {
   it("a task is started once, and completed by the cell that runs it", async () => {
     const cell = await cellWith(put("task", task()));

@@ -100,6 +100,9 @@ export const validateEvacuateStoppedActualLRP = (request: EvacuateStoppedActualL
 export const validateRemoveEvacuatingActualLRP = (request: RemoveEvacuatingActualLRPRequest): void =>
   validate((faults) => checkInstance(faults, request));
 
+/** Of what a cell reports about an instance, whatever it is. @throws BbsError InvalidRequest */
+export const validateInstance = (request: OfInstance): void => validate((faults) => checkInstance(faults, request));
+
 export function checkActualLRPKey(faults: Faults, key: ActualLRPKey | undefined): void {
   if (key === undefined) {
     faults.field("actual_lrp_key");
