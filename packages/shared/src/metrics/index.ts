@@ -59,8 +59,13 @@ export async function bindServer(server: Server | HttpsServer, address: string):
   const [host, port] = splitAddress(address);
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(port, host, () => resolve());
+    server.listen(port, host, () => {
+      server.removeListener("error", reject);
+      resolve();
+    });
   });
+  // Accepting may fail for want of file descriptors; those that are open go on.
+  server.on("error", () => undefined);
   return {
     port: (server.address() as AddressInfo).port,
     close: (graceMs = 0) =>

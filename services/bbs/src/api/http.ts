@@ -5,7 +5,6 @@ import { createServer, type Server } from "node:https";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Error as WireError } from "@muster/proto/models/error";
-import { systemClock } from "@muster/shared/clock";
 import { BbsError, diegoTypeOf } from "@muster/shared/errors";
 import { type BoundServer, bindServer } from "@muster/shared/metrics";
 import type { ServeOptions } from "@muster/shared/rpc";
@@ -33,7 +32,7 @@ const limits = {
   silenceMs: 60_000,
   headerBytes: 16 * 1024,
   connections: 10_000,
-  /** At the end, what is under way has so long. */
+  /** At the end, answers and ends of streams that are under way have so long, if nobody says otherwise. */
   closeMs: 1_000,
 };
 
@@ -147,18 +146,6 @@ export async function serveHttp(address: string, tls: TlsMaterial, calls: Calls,
   server.timeout = limits.silenceMs;
   server.maxConnections = limits.connections;
   const bound = await bindServer(server, address);
-  // Accepting may fail for want of file descriptors; those that are open go on.
   server.on("error", (err) => serve.log.warn({ err }, "http server cannot accept"));
-  return { port: bound.port, close: () => closeServer(server) };
-}
-
-/** Takes nobody new; answers and ends of streams that are under way have a moment, then everything is cut. */
-async function closeServer(server: Server): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const cancel = systemClock.after(limits.closeMs, () => server.closeAllConnections());
-    server.close(() => {
-      cancel();
-      resolve();
-    });
-  });
+  return { port: bound.port, close: (graceMs = limits.closeMs) => bound.close(graceMs) };
 }
