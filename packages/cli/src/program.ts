@@ -25,6 +25,9 @@ const loadRestore = () => import("./verbs/restore.js");
 /** Makes the context of a verb from the flags that all verbs share. */
 export type MakeContext = (flags: CommonFlags) => Context;
 
+const exitCodesHelp = `
+Exit codes: 0 done, 1 unexpected (or a task that was waited for failed), 2 wrong usage, 3 refused, 4 unreachable, 5 waited in vain.`;
+
 const pushFlags = (verb: Command): Command =>
   verb
     .option("-o, --docker-image <ref>", "the image, as in docker pull")
@@ -76,7 +79,8 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
     .version(version)
     .option("--home <dir>", "home folder of the platform (MUSTER_HOME, or .muster)")
     .option("--json", "print one JSON document, or one object a line")
-    .showHelpAfterError("(see --help)");
+    .showHelpAfterError("(see --help)")
+    .addHelpText("after", exitCodesHelp);
 
   const verb = (usage: string, about: string, example: string): Command =>
     program
