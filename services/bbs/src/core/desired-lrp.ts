@@ -4,6 +4,7 @@ import { DesiredLRP as WireDesiredLRPCodec } from "@muster/proto/models/desired_
 import { desiredLRPFromWire, metricTagsFromWire, routesFromWire, runInfoBytes } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import {
+  type ActualLRP,
   type Continuation,
   type DesiredLRP,
   type DomainName,
@@ -69,13 +70,14 @@ const continuation = (
   toIndex: number,
 ): Continuation => ({ processGuid: of.processGuid, domain: of.domain, work, fromIndex, toIndex });
 
-/** Stops every row at or above `fromIndex`, of every presence (rule W3). */
+/** Stops every row at or above `fromIndex`, of every presence (rule W3), but those that are spared. */
 function stopRows(
   state: CoreState,
   of: { readonly processGuid: ProcessGuid; readonly domain: DomainName },
   fromIndex: number,
+  spared: (row: ActualLRP) => boolean = () => false,
 ): Write[] {
-  const rows = [...state.tables.rowsOfProcess(of.processGuid)].filter((row) => row.index >= fromIndex);
+  const rows = [...state.tables.rowsOfProcess(of.processGuid)].filter((row) => row.index >= fromIndex && !spared(row));
   rows.sort((a, b) => a.index - b.index);
   const writes: Write[] = [];
   for (const row of rows) {
@@ -227,18 +229,5 @@ function createMore(state: CoreState, record: Continuation, context: DecisionCon
 /** Whatever the freshness; spares only what a later desire or scale made wanted again. */
 function stopMore(state: CoreState, record: Continuation): Write[] {
   const desired = state.tables.desiredLRP(record.processGuid);
-  const rows = [...state.tables.rowsOfProcess(record.processGuid)].filter(
-    (row) => row.index >= record.fromIndex && !isWanted(state.tables, desired, row.index),
-  );
-  rows.sort((a, b) => a.index - b.index);
-  const writes: Write[] = [];
-  for (const row of rows) {
-    if (writes.length >= rowsPerCommand) {
-      writes.push(put("continuation", { ...record, fromIndex: row.index }));
-      break;
-    }
-    const write = stopped(row);
-    if (write !== undefined) writes.push(write);
-  }
-  return writes;
+  return stopRows(state, record, record.fromIndex, (row) => isWanted(state.tables, desired, row.index));
 }

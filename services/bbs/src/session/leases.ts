@@ -20,7 +20,6 @@ export class Leases {
   readonly #clock: Clock;
   #lastSweepMs: number;
 
-  /** `graceMs`: nothing expires before, counted from now; a new leader has not heard the renewals yet. */
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#lastSweepMs = clock.elapsedMs();
