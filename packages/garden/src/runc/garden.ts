@@ -7,34 +7,24 @@ import { join, resolve } from "node:path";
 import type { Clock, Entropy } from "@muster/shared/clock";
 import { Turnstile } from "@muster/shared/flight";
 import type { Log } from "@muster/shared/log";
-import type {
-  Container,
-  ContainerSpec,
-  Garden,
-  GardenCapacity,
-  ImageCredentials,
-  ImageMetadata,
-  RootFSUrl,
-  VolumeRequest,
-} from "../garden.js";
+import type { Container, ContainerSpec, Garden, GardenCapacity, ImageCredentials, ImageMetadata, RootFSUrl } from "../garden.js";
 import { GardenError } from "../garden.js";
 import { RegistryClient } from "../image/registry.js";
 import { type CachedImage, ImageStore } from "../image/store.js";
 import { checkEgress } from "../network/egress.js";
 import { Forwarding } from "../network/forwarding.js";
-import { CellNetwork, type Connection, networkFault } from "../network/network.js";
+import { CellNetwork, networkFault } from "../network/network.js";
 import type { Mapping } from "../network/plan.js";
 import type { PortRange } from "../network/ports.js";
 import { type Exec, lastWords, makeExec } from "../tools/exec.js";
-import { makeFolder, readIfThere, readJson, writeOpen, writeWhole } from "../tools/files.js";
+import { makeFolder, readIfThere, readJson } from "../tools/files.js";
 import { lockFile } from "../tools/lock.js";
-import { bindingsPlace, checkFiles, identityPlace, openSecretFolder, writeFiles } from "./bound-files.js";
+import { checkFiles } from "./bound-files.js";
 import { cgroupFolders } from "./cgroup.js";
 import { type ContainerTools, nofileCeiling, RuncContainer } from "./container.js";
-import { hostsFile, nameserversOf, resolvConf } from "./etc.js";
+import { nameserversOf } from "./etc.js";
 import {
   type CellLayout,
-  type ContainerLayout,
   cellLayout,
   containerLayout,
   forwardingFile,
@@ -43,22 +33,15 @@ import {
   resolvedHome,
   runRoot,
 } from "./layout.js";
-import { diskLimit, makeRoot, mountPoints } from "./mounts.js";
+import { ContainerMaker } from "./maker.js";
+import { mountPoints } from "./mounts.js";
 import { asContainerRecord, type ContainerRecord } from "./records.js";
 import { handlePattern, listFolder, Remover } from "./remover.js";
 import { type SeccompProfile, seccompFor } from "./seccomp.js";
 import { capabilities } from "./spec.js";
 import { findLentTools, type LentTools } from "./stream.js";
 import { findTools, seccompFile, type Tools } from "./tools.js";
-import {
-  type BindMount,
-  checkPlace,
-  checkVolumes,
-  inOrder,
-  type LocalVolume,
-  localDriver,
-  type VolumeDriver,
-} from "./volumes.js";
+import { checkPlace, checkVolumes, type LocalVolume, localDriver, type VolumeDriver } from "./volumes.js";
 
 export interface RuncGardenOptions {
   /** The platform's home folder; cells of one home share images and the ids of containers. */
@@ -139,7 +122,9 @@ class RealGarden implements RuncGarden {
   readonly #destroys = new Turnstile(parallelDestroys);
   readonly #drivers: ReadonlyMap<string, VolumeDriver>;
   readonly #forwarding = new Forwarding(forwardingFile);
-  #parts: { images: ImageStore; network: CellNetwork; tools: ContainerTools; remover: Remover } | undefined;
+  #parts:
+    | { images: ImageStore; network: CellNetwork; tools: ContainerTools; remover: Remover; maker: ContainerMaker }
+    | undefined;
   #bootId = "";
   #lent: Promise<LentTools> | undefined;
 
@@ -163,9 +148,10 @@ class RealGarden implements RuncGarden {
     const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
     for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await makeFolder(folder, 0o711);
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    const { images, network, tools, remover } = await this.#assemble(found);
+    const parts = await this.#assemble(found);
+    const { images, network } = parts;
     await Promise.all([images.open(), network.open().catch((error: unknown) => Promise.reject(networkFault(error)))]);
-    this.#parts = { images, network, tools, remover };
+    this.#parts = parts;
     await this.#takeUp();
     signal.throwIfAborted();
   }
@@ -346,7 +332,17 @@ class RealGarden implements RuncGarden {
       starts: this.#starts,
     };
     const remover = new Remover({ clock, exec, cell: this.#cell, network, runcPath: found.runc });
-    return { images, network, tools, remover };
+    const maker = new ContainerMaker({
+      clock,
+      exec,
+      log,
+      network,
+      cell: this.#cell,
+      idBase: this.#idBase,
+      bootId: this.#bootId,
+      drivers: this.#drivers,
+    });
+    return { images, network, tools, remover, maker };
   }
 
   /** Looked for once it is needed; looked for again if that failed. */
@@ -365,7 +361,7 @@ class RealGarden implements RuncGarden {
       const image = await images.ensure(spec.rootFs, spec.credentials, signal);
       return await this.#starts.run(signal, () => this.#make(spec, image, signal));
     } catch (error) {
-      await this.#unmountVolumes(spec.handle, spec.volumes ?? []);
+      await this.#assembled().maker.unmountVolumes(spec.handle, spec.volumes ?? []);
       await remover.remove(spec.handle).catch((cause: unknown) => {
         this.#stuck.set(spec.handle, lastWords(cause));
         this.#options.log.error({ err: cause, instance_guid: spec.handle }, "what a failed create left could not be removed");
@@ -377,120 +373,11 @@ class RealGarden implements RuncGarden {
   }
 
   async #make(spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<Container> {
-    const { network, tools } = this.#assembled();
-    const layout = containerLayout(this.#cell, spec.handle);
-    await makeFolder(layout.dir, 0o711);
-    // A part that fails stops the other, and both have ended before anything is taken back.
-    const failed = new AbortController();
-    const either = AbortSignal.any([signal, failed.signal]);
-    const orFail = <Result>(part: Promise<Result>): Promise<Result> =>
-      part.catch((error: unknown) => {
-        failed.abort(error);
-        throw error;
-      });
-    const making = [
-      orFail(this.#makeNetwork(layout, spec, network, either)),
-      orFail(this.#makeMounts(layout, spec)),
-      orFail(this.#makeRoot(layout, spec, image, either)),
-    ] as const;
-    await Promise.allSettled(making);
-    if (failed.signal.aborted) throw failed.signal.reason;
-    signal.throwIfAborted();
-    const [connection, mounts] = await Promise.all([making[0], making[1]]);
-    const record = this.#record(spec, image, connection, mounts);
-    await writeWhole(layout.recordFile, JSON.stringify(record));
-    const container = new RuncContainer(tools, record, connection.opened);
+    const { maker, tools } = this.#assembled();
+    const { record, opened } = await maker.make(spec, image, signal);
+    const container = new RuncContainer(tools, record, opened);
     this.#containers.set(spec.handle, container);
     return container;
-  }
-
-  async #makeRoot(layout: ContainerLayout, spec: ContainerSpec, image: CachedImage, signal: AbortSignal): Promise<void> {
-    const { rootfs: target, diskMount, dataDir } = layout;
-    const disk = diskLimit(spec.diskMb, image.rootBytes);
-    if (disk === "too-small") {
-      const imageMb = Math.ceil(image.rootBytes / 1_048_576);
-      const what = `the image takes ${imageMb} MB, which leaves nothing of the container's disk limit of ${spec.diskMb} MB`;
-      throw new GardenError("spec-invalid", what);
-    }
-    await makeFolder(layout.bundle, 0o711);
-    await makeRoot(this.#exec, { imageRoot: image.rootDir, target, diskMount, dataDir, disk, idBase: this.#idBase }, signal);
-  }
-
-  async #makeNetwork(
-    layout: ContainerLayout,
-    spec: ContainerSpec,
-    network: CellNetwork,
-    signal: AbortSignal,
-  ): Promise<Connection> {
-    const { handle, hostname, ports, egress } = spec;
-    await makeFolder(layout.etcDir, 0o711);
-    const [host, upstream] = await Promise.all(
-      ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"].map((file) => readIfThere(file)),
-    );
-    const resolv = resolvConf(host ?? "", upstream);
-    const nameservers = nameserversOf(resolv);
-    const connection = await network.attach(
-      { handle, userns: layout.userns, idBase: this.#idBase, ports, egress, nameservers },
-      signal,
-    );
-    await Promise.all([
-      writeOpen(join(layout.etcDir, "hosts"), hostsFile(hostname, connection.containerIp)),
-      writeOpen(join(layout.etcDir, "hostname"), `${hostname}\n`),
-      writeOpen(join(layout.etcDir, "resolv.conf"), resolv),
-    ]);
-    return connection;
-  }
-
-  /** What is mounted besides the root: volumes, what the cell lends, bound files and the identity's folder. */
-  async #makeMounts(layout: ContainerLayout, spec: ContainerSpec): Promise<readonly BindMount[]> {
-    const { volumes = [], folders = [], files = [], hasIdentity = false } = spec;
-    const mounts: BindMount[] = folders.map(({ folder, containerDir }) => ({
-      source: folder,
-      destination: containerDir,
-      readOnly: true,
-    }));
-    if (files.length > 0) {
-      await writeFiles(layout.bindingsDir, files);
-      mounts.push({ source: layout.bindingsDir, destination: bindingsPlace, readOnly: true });
-    }
-    if (hasIdentity) {
-      await openSecretFolder(layout.identityDir);
-      mounts.push({ source: layout.identityDir, destination: identityPlace, readOnly: true });
-    }
-    for (const volume of volumes) {
-      const source = await this.#drivers.get(volume.driver)?.mount(volume, spec.handle);
-      if (source !== undefined) mounts.push({ source, destination: volume.containerDir, readOnly: volume.mode === "r" });
-    }
-    return inOrder(mounts);
-  }
-
-  async #unmountVolumes(handle: string, volumes: readonly VolumeRequest[]): Promise<void> {
-    for (const volume of volumes) {
-      await this.#drivers
-        .get(volume.driver)
-        ?.unmount(volume, handle)
-        .catch((error: unknown) =>
-          this.#options.log.warn({ err: error, instance_guid: handle }, "a volume could not be unmounted"),
-        );
-    }
-  }
-
-  #record(spec: ContainerSpec, image: CachedImage, connection: Connection, mounts: readonly BindMount[]): ContainerRecord {
-    const { credentials: _secret, files: _contents, ...kept } = spec;
-    const createdAtMs = this.#options.clock.nowMs();
-    const { containerIp, ports } = connection;
-    return {
-      version: 1,
-      bootId: this.#bootId,
-      spec: kept,
-      image: image.metadata,
-      imageBytes: image.rootBytes,
-      mounts,
-      containerIp,
-      ports,
-      createdAtMs,
-      processes: [],
-    };
   }
 
   async #destroy(handle: string): Promise<void> {
@@ -500,7 +387,7 @@ class RealGarden implements RuncGarden {
     const container = this.#containers.get(handle);
     await container?.kill(killWaitMs);
     await this.#assembled().remover.remove(handle);
-    await this.#unmountVolumes(handle, container?.volumes ?? []);
+    await this.#assembled().maker.unmountVolumes(handle, container?.volumes ?? []);
     await container?.detach();
     this.#containers.delete(handle);
   }
