@@ -45,6 +45,19 @@ export const repConfigSchema = z
       .array(z.string().regex(/^[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]{1,5})?$/, "expected an IPv4 address, or address:port"))
       .max(64)
       .default([]),
+    /** The authority that signs instances' certificates, which are made for each container and renewed; left out: there are none. */
+    instance_identity: z
+      .strictObject({
+        cert_file: z.string().min(1),
+        key_file: z.string().min(1),
+        /** Renewed half an hour before its end. */
+        validity_ms: intSetting({ default: 86_400_000, min: 60_000, max: 31_536_000_000 }),
+        /** `rsa` for apps that read no other; such a key takes a second of a core. */
+        key_type: z.enum(["ec", "rsa"]).default("ec"),
+      })
+      .optional(),
+    /** Certificates the operator trusts, lent to containers at their `trusted_system_certificates_path`; a folder of this machine. */
+    trusted_system_certificates_dir: z.string().startsWith("/").optional(),
     /** How long the cell counts as present after its last heartbeat. */
     presence_ttl_ms: intSetting({ default: 5_000, min: 500, max: 300_000 }),
     /** Between comparisons of everything with everything. */

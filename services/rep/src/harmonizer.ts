@@ -18,6 +18,7 @@ import {
   type Accepted,
   acceptedNothing,
   buildRunRequest,
+  type CellLends,
   type ContainerRecord,
   type HarmonizeMode,
   type InstanceFacts,
@@ -44,6 +45,7 @@ export interface HarmonizerOptions {
   readonly fetchDesiredLRP: (processGuid: string, signal: AbortSignal) => Promise<DesiredLRP>;
   readonly cell: { readonly cellId: string; readonly zone: string; readonly pollingMs: number };
   readonly adopting: () => boolean;
+  readonly lends: CellLends;
   readonly evacuating: () => boolean;
   /** The comparison of everything is due: for those who keep something else in harmony at the same pace. */
   readonly onComparison: () => void;
@@ -319,7 +321,7 @@ export class Harmonizer {
 
   /** A claim was accepted: fetches what to run and runs it. Tries as long as the container waits for it. */
   async #start(guid: InstanceGuid): Promise<void> {
-    const { registry, executor, clock, log, fetchDesiredLRP } = this.#options;
+    const { registry, executor, clock, log, fetchDesiredLRP, lends } = this.#options;
     if (this.#starting.has(guid)) return;
     this.#starting.add(guid);
     try {
@@ -328,7 +330,7 @@ export class Harmonizer {
         if (record?.state !== "reserved" || record.stopped) return;
         try {
           const desired = await fetchDesiredLRP(record.key.processGuid, this.#signal);
-          const request = buildRunRequest(desired, record.key, guid);
+          const request = buildRunRequest(desired, record.key, guid, lends);
           if ("fault" in request) executor.refuse(guid, "crashed", request.fault);
           else executor.run(guid, request);
           return;

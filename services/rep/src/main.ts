@@ -9,7 +9,7 @@ import { OperatorError } from "@muster/shared/errors";
 import { runService, type ServiceContext } from "@muster/shared/lifecycle";
 import { createLog, type Log } from "@muster/shared/log";
 import { createRegistry, startMetricsServer } from "@muster/shared/metrics";
-import { readTls } from "@muster/shared/tls";
+import { InstanceAuthority, readTls } from "@muster/shared/tls";
 import { DownloadCache } from "./assets/cache.js";
 import { CellTransfers } from "./assets/transfers.js";
 import { unpackArchive } from "./assets/unpack.js";
@@ -47,6 +47,7 @@ const settingsOf = (config: RepConfig, { stacks, volumeDrivers }: OpenGarden): R
   pollingMs: config.polling_interval_ms,
   gracefulShutdownMs: config.graceful_shutdown_ms,
   adoptionTimeoutMs: config.adoption_timeout_ms,
+  trustedCertificatesDir: config.trusted_system_certificates_dir,
   containerCheckMs: config.container_check_interval_ms,
   evacuationTimeoutMs: config.evacuation_timeout_ms,
 });
@@ -54,6 +55,7 @@ const settingsOf = (config: RepConfig, { stacks, volumeDrivers }: OpenGarden): R
 async function serve(config: RepConfig, { signal, log }: ServiceContext): Promise<void> {
   log.info({ cell_id: config.cell_id, settings: maskSecrets(config) }, "starting");
   const tls = readTls(config.tls);
+  const identity = await identityOf(config);
   const folder = await openFolder(config, log);
   const opened = openGarden(config, { clock: systemClock, entropy: systemEntropy, log });
   const { garden } = opened;
@@ -73,6 +75,7 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
     settings: settingsOf(config, opened),
     probeHttp: opened.probeHttp,
     transfers: transfersOf(config, log),
+    identity,
     observer: metrics.observer,
   });
   metrics.attach(rep);
@@ -84,9 +87,16 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
   } finally {
     await Promise.all([server.close(serverGraceMs), metricsServer.close()]);
     bbs.close();
+    identity?.authority[Symbol.dispose]();
     await garden[Symbol.asyncDispose]();
     folder.release();
   }
+}
+
+async function identityOf({ instance_identity: settings }: RepConfig) {
+  if (settings === undefined) return undefined;
+  const authority = await InstanceAuthority.open(settings, settings.key_type, systemClock.nowMs());
+  return { authority, validityMs: settings.validity_ms };
 }
 
 function transfersOf(config: RepConfig, log: Log): CellTransfers {

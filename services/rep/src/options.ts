@@ -7,6 +7,7 @@ import type { Clock, Entropy } from "@muster/shared/clock";
 import type { Log } from "@muster/shared/log";
 import type { Transfers } from "./assets/transfers.js";
 import type { ContainerStore } from "./data/store.js";
+import type { IdentitySource } from "./executor/identities.js";
 import type { Check } from "./plan/index.js";
 import type { ReportConnection } from "./report/session.js";
 
@@ -30,6 +31,8 @@ export interface RepSettings {
   /** Stacks that `preloaded:<stack>` may name; none when left out. */
   readonly stacks?: readonly string[];
   readonly volumeDrivers?: readonly string[];
+  /** A folder of this machine with certificates that containers are lent, at the path their owner says. */
+  readonly trustedCertificatesDir?: string | undefined;
   readonly placementTags: readonly string[];
   readonly optionalPlacementTags: readonly string[];
   /** 0: the garden's. MiB. */
@@ -72,5 +75,7 @@ export interface RepOptions {
   readonly probeHttp: (container: Container, check: Check) => Promise<string | undefined>;
   /** Downloads and uploads; without it such actions fail. */
   readonly transfers?: Transfers;
+  /** Where instances' certificates come from; without it they get none. */
+  readonly identity?: IdentitySource | undefined;
   readonly observer?: RepObserver;
 }

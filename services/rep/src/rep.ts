@@ -103,6 +103,7 @@ export class Rep {
       logs: this.logs,
       probeHttp: options.probeHttp,
       transfers: options.transfers ?? noTransfers,
+      identity: options.identity,
       entropy,
       fetchMonitor: (processGuid, signal) => this.#fetchMonitor(processGuid, signal),
       count: (what) => (what === "completed" ? observer?.completed() : observer?.exitedOnTimeout()),
@@ -166,6 +167,7 @@ export class Rep {
       session: this.#session,
       cell: settings,
       adopting: () => this.#adopting,
+      lends: { identities: options.identity !== undefined, trustedCertificatesDir: settings.trustedCertificatesDir },
     };
     this.#taskHarmonizer = new TaskHarmonizer({ ...harmony, fetchTask: options.io.fetchTask });
     this.#harmonizer = new Harmonizer({

@@ -9,6 +9,7 @@ import { asInstanceGuid, asTaskGuid, type Change, type InstanceGuid, type Task, 
 import type { Executor } from "./executor/executor.js";
 import {
   buildTaskRequest,
+  type CellLends,
   type ContainerRecord,
   type HarmonizeMode,
   planTask,
@@ -32,6 +33,7 @@ export interface TaskHarmonizerOptions {
   readonly fetchTask: (taskGuid: string, signal: AbortSignal) => Promise<WireTask>;
   readonly cell: { readonly cellId: string; readonly pollingMs: number };
   readonly adopting: () => boolean;
+  readonly lends: CellLends;
 }
 
 /** After an outcome was answered, the mirror has this long to show it before the task is reported again. */
@@ -225,7 +227,7 @@ export class TaskHarmonizer {
 
   /** The task is this cell's: fetches what to run and runs it. Tries as long as the container waits for it. */
   async #start(guid: InstanceGuid, taskGuid: TaskGuid): Promise<void> {
-    const { registry, executor, clock, log, fetchTask } = this.#options;
+    const { registry, executor, clock, log, fetchTask, lends } = this.#options;
     if (this.#starting.has(guid)) return;
     this.#starting.add(guid);
     try {
@@ -235,7 +237,7 @@ export class TaskHarmonizer {
         try {
           const { taskDefinition } = await fetchTask(taskGuid, this.#signal);
           const request =
-            taskDefinition === undefined ? { fault: "the task has no definition" } : buildTaskRequest(taskDefinition);
+            taskDefinition === undefined ? { fault: "the task has no definition" } : buildTaskRequest(taskDefinition, lends);
           if ("fault" in request) executor.refuse(guid, "crashed", `failed to run container: ${request.fault}`);
           else executor.run(guid, request);
           return;

@@ -1,6 +1,6 @@
 // The development authority of a home and the certificates of its roles, made once and renewed before they run out.
 import { X509Certificate } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { TlsFiles } from "@muster/shared/config";
 import { type Authority, createAuthority, issueCertificate, openAuthority } from "@muster/shared/tls";
@@ -35,13 +35,49 @@ export async function prepareCertificates(dir: string, roles: readonly string[],
   return { filesOf };
 }
 
+/** What cells sign instances' certificates with, and the folder of what containers are to trust: nothing but its certificate. */
+export interface InstanceTrust {
+  readonly authority: { readonly cert_file: string; readonly key_file: string };
+  readonly trustedDir: string;
+}
+
+/** Not the authority of the roles: whoever holds an instance's key may call nothing of the platform. */
+export async function prepareInstanceTrust(dir: string, nowMs: number): Promise<InstanceTrust> {
+  const name = "muster instance identity authority";
+  const { certificatePem } = await keptAuthority(dir, "instance-ca", nowMs, () => createAuthority(name, nowMs, "ec"));
+  const trustedDir = path.join(dir, "trusted");
+  const trustedFile = path.join(trustedDir, "instance-identity-ca.crt");
+  mkdirSync(trustedDir, { recursive: true });
+  writeFileSync(trustedFile, certificatePem);
+  // Whatever the umask is: a container's user is nobody on this machine.
+  chmodSync(trustedDir, 0o755);
+  chmodSync(trustedFile, 0o644);
+  return {
+    authority: { cert_file: path.join(dir, "instance-ca.crt"), key_file: path.join(dir, "instance-ca.key") },
+    trustedDir,
+  };
+}
+
 async function authorityIn(dir: string, nowMs: number): Promise<Authority> {
-  const certFile = path.join(dir, "ca.crt");
-  const keyFile = path.join(dir, "ca.key");
+  const { certificatePem, keyPem } = await keptAuthority(dir, "ca", nowMs, () =>
+    createAuthority("muster development authority", nowMs),
+  );
+  return openAuthority(certificatePem, keyPem);
+}
+
+/** The PEM of an authority that is kept in two files; made anew when there is none, or it is near its end. */
+async function keptAuthority(
+  dir: string,
+  stem: string,
+  nowMs: number,
+  create: () => Promise<Authority>,
+): Promise<Pick<Authority, "certificatePem" | "keyPem">> {
+  const certFile = path.join(dir, `${stem}.crt`);
+  const keyFile = path.join(dir, `${stem}.key`);
   if (existsSync(keyFile) && isFresh(certFile, nowMs)) {
-    return openAuthority(readFileSync(certFile, "utf8"), readFileSync(keyFile, "utf8"));
+    return { certificatePem: readFileSync(certFile, "utf8"), keyPem: readFileSync(keyFile, "utf8") };
   }
-  const authority = await createAuthority("muster development authority", nowMs);
+  const authority = await create();
   writeFileSync(keyFile, authority.keyPem, { mode: 0o600 });
   writeFileSync(certFile, authority.certificatePem);
   return authority;

@@ -14,6 +14,7 @@ const inputFor = (flags: UpFlags): PlanInput => {
     ports: planPorts(options.portOffset, options.cells),
     home: { dir: "/home/m", bbsData: "/home/m/data/bbs" },
     filesOf: (role) => ({ ca_file: "ca", cert_file: `${role}.crt`, key_file: `${role}.key` }),
+    instanceTrust: { authority: { cert_file: "i.crt", key_file: "i.key" }, trustedDir: "/home/m/certs/trusted" },
     keys: { encryption_keys: { a: "0123456789abcdef" }, active_key_label: "a" },
     capacity: { memoryMb: 1_000, diskMb: 2_000 },
     insecureRegistries: [],

@@ -3,6 +3,7 @@ import path from "node:path";
 import type { TlsFiles } from "@muster/shared/config";
 import type { ServiceRecord } from "../services-file.js";
 import type { CellCapacity } from "./capacity.js";
+import type { InstanceTrust } from "./certificates.js";
 import type { SealingKeys } from "./home.js";
 import type { StoreOptions, UpOptions } from "./options.js";
 import type { PortPlan } from "./ports.js";
@@ -20,6 +21,7 @@ export interface PlanInput {
   readonly ports: PortPlan;
   readonly home: { readonly dir: string; readonly bbsData: string };
   readonly filesOf: (role: string) => TlsFiles;
+  readonly instanceTrust: InstanceTrust;
   readonly keys: SealingKeys;
   readonly capacity: CellCapacity;
   readonly insecureRegistries: readonly string[];
@@ -157,6 +159,8 @@ function planRep(input: PlanInput, n: number): ServicePlan {
       disk_mb: options.cellDiskMb ?? capacity.diskMb,
       containers: options.cellContainers,
       insecure_registries: input.insecureRegistries,
+      instance_identity: input.instanceTrust.authority,
+      trusted_system_certificates_dir: input.instanceTrust.trustedDir,
       registry_ca_files: options.registryCaFiles.map((file) => path.resolve(file)),
     },
   };

@@ -9,7 +9,7 @@ import { type Context, openSession, type Session } from "../context.js";
 import { explain, RefusedError, UsageError } from "../exit.js";
 import { servicesFileOf } from "../services-file.js";
 import { divideCapacity, machineCapacity } from "./capacity.js";
-import { prepareCertificates } from "./certificates.js";
+import { prepareCertificates, prepareInstanceTrust } from "./certificates.js";
 import { checkMachine, checkPorts, type NamedAddress } from "./checks.js";
 import { knownCells, removeContainers } from "./clean-up.js";
 import { type KeptRegistry, keepRegistry, runDemo } from "./demo.js";
@@ -140,6 +140,7 @@ async function preparePlan(
     ports,
     home,
     filesOf: certificates.filesOf,
+    instanceTrust: await prepareInstanceTrust(path.resolve(home.certs), clock.nowMs()),
     keys: sealingKeys(home),
     capacity: divideCapacity(machineCapacity(home.dir), options.cells),
     insecureRegistries,

@@ -24,6 +24,7 @@ const startInfoSchema = z.object({
   metricTags: z.record(z.string(), z.string()),
   skeleton: z.string(),
   monitored: z.boolean().default(false),
+  identity: z.object({ organizationalUnits: z.array(z.string()) }).optional(),
 });
 
 const taskSchema = z.object({

@@ -31,6 +31,7 @@ import {
 } from "../plan/index.js";
 import type { Registry } from "../registry.js";
 import { prepareDependencies } from "./dependencies.js";
+import { Identities, type IdentitySource } from "./identities.js";
 import { Life, type LifeOptions } from "./life.js";
 import { readResult } from "./result-file.js";
 import { containerSpec, netInfoOf, processSpec } from "./specs.js";
@@ -49,6 +50,8 @@ export interface ExecutorOptions extends Pick<LifeOptions, "entropy" | "probeHtt
   readonly gracefulShutdownMs: number;
   readonly adoptionTimeoutMs: number;
   readonly transfers: Transfers;
+  /** Where instances' certificates come from; without it they get none. */
+  readonly identity: IdentitySource | undefined;
   /** Told of things that are counted. */
   readonly count: (what: "completed" | "exited-on-timeout") => void;
   /** A create failed for a reason that is the cell's own (no space, a broken tool). */
@@ -59,6 +62,8 @@ export interface ExecutorOptions extends Pick<LifeOptions, "entropy" | "probeHtt
 interface Running {
   readonly abort: AbortController;
   step: StepHandle | undefined;
+  /** When its certificate is to be renewed, in wall-clock time; 0: not known. */
+  identityDueMs: number;
   /** Resolves when nothing of it runs in the rep any more. */
   ended: Promise<void>;
 }
@@ -86,11 +91,13 @@ export class Executor {
   readonly #records: RecordWriter;
   readonly #voice: Voice;
   readonly #life: Life;
+  readonly #identities: Identities | undefined;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
     this.#records = new RecordWriter(options.store, options.registry, options.log);
     this.#voice = new Voice(options);
+    this.#identities = options.identity && new Identities(options, options.identity);
     this.#life = new Life({ ...options, voice: this.#voice, save: (guid) => void this.#save(guid) });
   }
 
@@ -197,7 +204,7 @@ export class Executor {
   }
 
   #track(guid: InstanceGuid, body: (running: Running) => Promise<void>): void {
-    const running: Running = { abort: new AbortController(), step: undefined, ended: Promise.resolve() };
+    const running: Running = { abort: new AbortController(), step: undefined, identityDueMs: 0, ended: Promise.resolve() };
     this.#running.set(guid, running);
     running.ended = body(running)
       .catch((err: unknown) => {
@@ -223,6 +230,7 @@ export class Executor {
       this.#createFailed(guid, error, running);
       return;
     }
+    if (!(await this.#giveIdentity(record, container, running))) return;
     const netInfo = netInfoOf(container);
     if (!registry.updateIf(guid, ["initializing"], (now) => ({ ...now, state: "created", netInfo }))) return;
     this.#voice.say(record, texts.created(cellId, guid));
@@ -246,6 +254,21 @@ export class Executor {
     // A restarted rep must know what the container uses before it is there.
     await this.#save(instanceGuid);
     return folders;
+  }
+
+  /** False: it could not be given one, and the container is completed. */
+  async #giveIdentity(record: ContainerRecord, container: Container, running: Running): Promise<boolean> {
+    if (this.#identities === undefined || record.startInfo?.identity === undefined) return true;
+    try {
+      running.identityDueMs = await this.#identities.give(record, container);
+      return true;
+    } catch (err) {
+      const { instanceGuid } = record;
+      this.#options.log.warn({ err, instance_guid: instanceGuid }, "an instance's certificate could not be made");
+      this.#voice.say(record, texts.createFailed(this.#options.cellId, instanceGuid, texts.credentialsFailed), "stderr");
+      this.#complete(instanceGuid, "crashed", texts.credentialsFailed, { outcome: "rejected", result: "" });
+      return false;
+    }
   }
 
   #createFailed(guid: InstanceGuid, error: unknown, running: Running): void {
@@ -303,6 +326,7 @@ export class Executor {
     void step.done.then(adopted);
     void step.ready.then(() => this.#save(guid));
     const unhealthy = this.#life.watch({ guid, container, info, host, request }, step.ready, watching.signal);
+    if (info.identity !== undefined) void this.#identities?.keep(record, container, running.identityDueMs, watching.signal);
     let first = await Promise.race([step.done, unhealthy, detached]);
     if (typeof first === "object" && first.ok && info.monitored && record.task === undefined) {
       // Under a monitor action an end without a fault is no crash: the process may have left another behind.

@@ -38,7 +38,8 @@ export function containerSpec(record: ContainerRecord, request: RunRequest, fold
     egress: request.egress,
     volumes: request.volumes,
     files: request.files,
-    folders,
+    folders: [...request.lentFolders, ...folders],
+    hasIdentity: request.start.identity !== undefined,
     ...(request.severalProcesses ? { lasting: true } : {}),
   };
 }

@@ -13,8 +13,13 @@ export function mergeEnvironment(...layers: readonly (readonly Variable[])[]): s
   return [...merged].map(([name, value]) => `${name}=${value}`);
 }
 
-/** The container's layer: who the instance is, then what the DesiredLRP says. */
-export function containerEnvironment(key: ActualLRPKey, instanceGuid: InstanceGuid, desired: readonly Variable[]): string[] {
+/** The container's layer: who the instance is, then what the DesiredLRP says, then what the cell lends. */
+export function containerEnvironment(
+  key: ActualLRPKey,
+  instanceGuid: InstanceGuid,
+  desired: readonly Variable[],
+  lent: readonly Variable[] = [],
+): string[] {
   const index = String(key.index);
   const identity: readonly Variable[] = [
     { name: "INSTANCE_GUID", value: instanceGuid },
@@ -22,7 +27,7 @@ export function containerEnvironment(key: ActualLRPKey, instanceGuid: InstanceGu
     { name: "CF_INSTANCE_GUID", value: instanceGuid },
     { name: "CF_INSTANCE_INDEX", value: index },
   ];
-  return mergeEnvironment(identity, desired);
+  return mergeEnvironment(identity, desired, lent);
 }
 
 /** The process's layer: what its action says, then, above everything, where the instance answers. */

@@ -6,6 +6,7 @@ export * from "./container.js";
 export * from "./environment.js";
 export * from "./evacuation.js";
 export * from "./harmonize.js";
+export * from "./lent.js";
 export * from "./lines.js";
 export * from "./log-limit.js";
 export * from "./perform.js";

@@ -1,4 +1,5 @@
 // From a DesiredLRP to what the executor does: limits, environment, health checks, and the tree of actions.
+import type { LentFolder } from "@muster/garden";
 import type { Action } from "@muster/proto/models/actions";
 import type { Check as WireCheck } from "@muster/proto/models/check_definition";
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
@@ -8,6 +9,7 @@ import { resolvedInternalRoutes, resolvedMetricTags } from "@muster/shared/rules
 import { codependent, encodeSkeleton, runCount, serial, unsupportedAction } from "./actions.js";
 import { type Dependency, dependenciesOf, withExclusiveLayers } from "./assets.js";
 import { containerEnvironment } from "./environment.js";
+import { type CellLends, type Identity, lendsNothing, lentTo } from "./lent.js";
 import { type Surroundings, surroundingsOf } from "./surroundings.js";
 
 /** One health check. Milliseconds. */
@@ -37,6 +39,8 @@ export interface StartInfo {
   readonly skeleton: string;
   /** Whether a monitor action says if it is healthy; the action itself is fetched again after a restart, as it may hold secrets. */
   readonly monitored: boolean;
+  /** What its certificate says; `undefined`: it was made without one. */
+  readonly identity?: Identity | undefined;
 }
 
 /** Everything that is needed to start one container. */
@@ -52,6 +56,8 @@ export interface RunRequest extends Surroundings {
   /** The legacy health check: only where no check definition is given. */
   readonly monitor: Action | undefined;
   readonly dependencies: readonly Dependency[];
+  /** Folders of the cell itself. */
+  readonly lentFolders: readonly LentFolder[];
   /** More than one process is to run, perhaps one after another: the container must outlive the first of them. */
   readonly severalProcesses: boolean;
   /** Set for a task that only asks what an image is; nothing is created for it. A rootfs URL. */
@@ -112,6 +118,7 @@ export function buildRunRequest(
   desired: DesiredLRP,
   key: ActualLRPKey,
   instanceGuid: InstanceGuid,
+  lends: CellLends = lendsNothing,
 ): RunRequest | { readonly fault: string } {
   const action = treeOf(desired);
   const fault = unsupportedAction(action);
@@ -121,16 +128,18 @@ export function buildRunRequest(
   const monitorFault = monitor === undefined ? undefined : unsupportedAction(monitor);
   if (monitorFault !== undefined) return { fault: monitorFault };
   if (desired.privileged) return { fault: noPrivileges };
+  const lent = lentTo(desired, lends);
   return {
     credentials: credentialsOf(desired),
     rootFs: desired.rootFs,
     cpuWeight: Math.max(1, desired.cpuWeight),
     maxPids: desired.maxPids,
     ports: [...new Set(desired.ports)],
-    env: containerEnvironment(key, instanceGuid, desired.environmentVariables),
+    env: containerEnvironment(key, instanceGuid, desired.environmentVariables, lent.env),
     action,
     monitor,
     dependencies: dependenciesOf(desired),
+    lentFolders: lent.folders,
     // Under a monitor a process may leave another behind and end well.
     severalProcesses: monitor !== undefined || runCount(action) > 1,
     inspectImage: undefined,
@@ -147,6 +156,7 @@ export function buildRunRequest(
       ...publishedOf(desired, key, instanceGuid),
       skeleton: encodeSkeleton(action),
       monitored: monitor !== undefined,
+      identity: lent.identity,
     },
   };
 }

@@ -4,6 +4,7 @@ import type { TaskDefinition } from "@muster/proto/models/task";
 import { encodeSkeleton, noAction, runCount, unsupportedAction } from "./actions.js";
 import { dependenciesOf, withExclusiveLayers } from "./assets.js";
 import { mergeEnvironment } from "./environment.js";
+import { type CellLends, lendsNothing, lentTo } from "./lent.js";
 import { credentialsOf, defaultLogSource, noPrivileges, type RunRequest } from "./run-request.js";
 import { surroundingsOf } from "./surroundings.js";
 
@@ -11,22 +12,27 @@ import { surroundingsOf } from "./surroundings.js";
 export const maxResultBytes = 51_200;
 
 /** Builds the request, or says why this task cannot be run here. */
-export function buildTaskRequest(definition: TaskDefinition): RunRequest | { readonly fault: string } {
+export function buildTaskRequest(
+  definition: TaskDefinition,
+  lends: CellLends = lendsNothing,
+): RunRequest | { readonly fault: string } {
   const inspectImage = definition.action?.inspectImageAction;
   const fault = inspectImage === undefined ? unsupportedAction(definition.action) : undefined;
   if (fault !== undefined || definition.action === undefined) return { fault: fault ?? "container cannot have empty action" };
   if (definition.privileged) return { fault: noPrivileges };
   const action = inspectImage === undefined ? withExclusiveLayers(definition, definition.action) : noAction;
+  const lent = lentTo(definition, lends);
   return {
     credentials: credentialsOf(definition),
     rootFs: definition.rootFs,
     cpuWeight: Math.max(1, definition.cpuWeight),
     maxPids: definition.maxPids,
     ports: [],
-    env: mergeEnvironment(definition.environmentVariables),
+    env: mergeEnvironment(definition.environmentVariables, lent.env),
     action,
     monitor: undefined,
     dependencies: dependenciesOf(definition),
+    lentFolders: lent.folders,
     severalProcesses: runCount(action) > 1,
     inspectImage: inspectImage?.imageUrl,
     ...surroundingsOf(definition),
@@ -43,6 +49,7 @@ export function buildTaskRequest(definition: TaskDefinition): RunRequest | { rea
       metricTags: {},
       skeleton: encodeSkeleton(action),
       monitored: false,
+      identity: lent.identity,
     },
   };
 }

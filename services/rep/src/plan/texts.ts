@@ -45,6 +45,7 @@ export function errorLine(text: string): string {
 
 export const texts = {
   cachedFailed: "failed to download cached artifacts",
+  credentialsFailed: "failed to create credentials directory",
   creating: (cell: string, instance: string) => `Cell ${cell} creating container for instance ${instance}`,
   created: (cell: string, instance: string) => `Cell ${cell} successfully created container for instance ${instance}`,
   createFailed: (cell: string, instance: string, error: string) =>

@@ -17,7 +17,7 @@ import {
 } from "@muster/shared/model";
 import { noTransfers, type Transfers } from "../assets/transfers.js";
 import { type ContainerStore, memoryContainerStore } from "../data/store.js";
-import { Rep, type RepObserver, type RepSettings } from "../rep.js";
+import { Rep, type RepObserver, type RepOptions, type RepSettings } from "../rep.js";
 import { FakeBBS, sinceTheEpoch } from "./fake-bbs.js";
 
 export const cellId = "cell-1";
@@ -177,6 +177,7 @@ export async function openWorld(
   prepare: (bbs: FakeBBS) => void = () => undefined,
   observer: Partial<RepObserver> = {},
   transfers: Transfers = noTransfers,
+  identity?: RepOptions["identity"],
 ): Promise<World> {
   const clock = fakeClock();
   const bbs = new FakeBBS();
@@ -208,6 +209,7 @@ export async function openWorld(
       owner: "owner-1",
       evacuating,
       transfers,
+      identity,
       observer: { ...noObserver, ...observer },
       rememberEvacuating: (now) => {
         evacuating = now;
