@@ -35,6 +35,8 @@ export class Mirror {
   #snapshot: Map<string, Write> | undefined;
   #clusterTimeMs = 0;
   #clusterTimeAtMs = 0;
+  /** The store that is followed, and the newest leader of it that was seen. */
+  #incarnation: string | undefined;
   #leaderEpoch = 0n;
   #left = new Set<string>();
   /** Whether this attempt has brought the mirror forward: a refusal after `reset` has not. */
@@ -97,17 +99,18 @@ export class Mirror {
     for await (const message of open({ after: this.#token, kinds: wireKinds, cellId: cellId ?? "" }, signal)) this.take(message);
   }
 
-  /** Takes one message of the watch; public for the simulator. @throws BbsError on a leader older than one already seen (rule T2). */
+  /**
+   * Takes one message of the watch; public for the simulator. @throws BbsError on a leader older than one already seen, and on a store
+   * that was left (rule T2).
+   */
   take(response: WatchResponse): void {
-    this.#checkEpoch(response);
-    this.#clusterTimeMs = Number(response.clusterTimeMs);
-    this.#clusterTimeAtMs = this.#options.clock.elapsedMs();
+    this.#believe(response);
     const { message } = response;
     this.#heard ||= message !== undefined && message.$case !== "reset";
     switch (message?.$case) {
       case "reset":
+        // The tables stand where they stood until the snapshot is complete, and so does the token.
         this.#options.log.info({ reason: message.value.reason }, "watch reset");
-        this.#token = undefined;
         this.#snapshot = new Map();
         return;
       case "snapshot":
@@ -131,19 +134,20 @@ export class Mirror {
     }
   }
 
-  #checkEpoch(response: WatchResponse): void {
-    const { message } = response;
-    const token =
-      message?.$case === "synced" || message?.$case === "commit" || message?.$case === "progress"
-        ? message.value.token
-        : undefined;
-    if (token !== undefined && this.#token !== undefined && token.incarnation !== this.#token.incarnation) {
+  /** Only a token tells of which store a message is, so a reset and its snapshot are judged when they are complete: nothing rests on them before. */
+  #believe(response: WatchResponse): void {
+    const token = tokenOf(response);
+    if (token === undefined) return;
+    if (this.#incarnation !== undefined && token.incarnation !== this.#incarnation) {
       if (this.#left.has(token.incarnation)) throw new BbsError("Unavailable", "an incarnation of the store that was left", {});
-      this.#left.add(this.#token.incarnation);
+      this.#left.add(this.#incarnation);
       this.#leaderEpoch = 0n;
     }
     if (response.leaderEpoch < this.#leaderEpoch) throw new BbsError("Unavailable", "an older leader answered", {});
+    this.#incarnation = token.incarnation;
     this.#leaderEpoch = response.leaderEpoch;
+    this.#clusterTimeMs = Number(response.clusterTimeMs);
+    this.#clusterTimeAtMs = this.#options.clock.elapsedMs();
   }
 
   #collect(change: WireChange): void {
@@ -176,6 +180,12 @@ export class Mirror {
     if (changes.length === 0 && !snapshot) return;
     for (const listener of this.#listeners) listener(changes, snapshot);
   }
+}
+
+function tokenOf({ message }: WatchResponse): ResumeToken | undefined {
+  return message?.$case === "synced" || message?.$case === "commit" || message?.$case === "progress"
+    ? message.value.token
+    : undefined;
 }
 
 function writeOf(change: WireChange): Write | undefined {

@@ -1,9 +1,11 @@
-// How a mirror comes back: soon where nobody answers, ever later where there is no room, with its token each time.
-import type { WatchRequest, WatchResponse } from "@muster/proto/muster/v1/watch";
+// How a mirror comes back: soon where nobody answers, ever later where there is no room, with its token each time; and whom it believes.
+import { RecordKind, type WatchRequest, type WatchResponse } from "@muster/proto/muster/v1/watch";
 import { describe, expect, it } from "vitest";
 import { fakeClock } from "../clock/index.js";
+import { encodeRecord, toBuffer } from "../codec/index.js";
 import { BbsError } from "../errors/index.js";
 import { silentLog } from "../log/index.js";
+import { asDomainName } from "../model/index.js";
 import { Mirror } from "./index.js";
 
 type Message = NonNullable<WatchResponse["message"]>;
@@ -53,5 +55,53 @@ describe("a mirror whose watch breaks", () => {
     const { began, asked } = await attempts(600, [[synced], slow]);
     expect(began).toEqual([0, 200, 400, 600]);
     expect(asked.map(({ after }) => after)).toEqual([undefined, token, token, token]);
+  });
+});
+
+describe("a mirror that is told to start anew (T2)", () => {
+  interface Teller {
+    readonly incarnation: string;
+    readonly epoch: bigint;
+  }
+  const newMirror = (): Mirror =>
+    new Mirror({
+      open: async function* () {
+        // Nobody answers: the messages are given by hand.
+      },
+      kinds: ["domain"],
+      clock: fakeClock(),
+      log: silentLog(),
+    });
+  const tell = (mirror: Mirror, message: Message, { epoch }: Teller): void =>
+    mirror.take({ message, clusterTimeMs: 1_000n * epoch, leaderEpoch: epoch });
+  /** What a BBS says to a token that it cannot resume from: its store holds this one domain. */
+  function anew(mirror: Mirror, domain: string, teller: Teller): void {
+    const write = { name: asDomainName(domain), expiresAtMs: undefined };
+    const change = { kind: RecordKind.RECORD_KIND_DOMAIN, key: domain, record: toBuffer(encodeRecord("domain", write)) };
+    tell(mirror, { $case: "reset", value: { reason: "" } }, teller);
+    tell(mirror, { $case: "snapshot", value: { changes: [change] } }, teller);
+    tell(mirror, { $case: "synced", value: { token: { incarnation: teller.incarnation, sequence: 1n } } }, teller);
+  }
+  const domains = (mirror: Mirror): string[] => [...mirror.tables.domains.keys()];
+  const first = { incarnation: "first", epoch: 5n };
+
+  it("takes a store it has not seen, whose leaders count from the start, and never goes back to the one it left", () => {
+    const mirror = newMirror();
+    anew(mirror, "lost", first);
+    anew(mirror, "restored", { incarnation: "second", epoch: 2n });
+    expect(domains(mirror)).toEqual(["restored"]);
+    expect(() => anew(mirror, "lost", { ...first, epoch: 9n })).toThrow("left");
+    expect(domains(mirror)).toEqual(["restored"]);
+    expect(mirror.token?.incarnation).toBe("second");
+  });
+
+  it("believes no older leader of the same store, and stays where it stands", () => {
+    const mirror = newMirror();
+    anew(mirror, "now", first);
+    const nowMs = mirror.nowMs();
+    expect(() => anew(mirror, "then", { ...first, epoch: 4n })).toThrow("older leader");
+    expect(domains(mirror)).toEqual(["now"]);
+    expect(mirror.nowMs()).toBe(nowMs);
+    expect(mirror.token).toEqual({ incarnation: "first", sequence: 1n });
   });
 });
