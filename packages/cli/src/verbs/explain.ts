@@ -79,10 +79,13 @@ type Shape = Answer & {
 };
 
 function print(out: Output, { name, why, what_to_do, instances, tasks }: Shape): void {
+  let shown: readonly Refusal[] = [];
   const tell = (subject: string, answer: Answer, cells: readonly Refusal[] = []): void => {
     out.line(`${subject}: ${answer.why}`);
     out.line(`  what to do: ${answer.what_to_do}`);
-    if (cells.length > 0) out.table(verdictHeader, cells.map(verdictRow));
+    // Once for all that are refused alike.
+    if (cells.length > 0 && cells !== shown) out.table(verdictHeader, cells.map(verdictRow));
+    shown = cells;
   };
   if (why !== "") tell(name, { why, what_to_do });
   for (const each of instances) tell(`${name}/${each.index}`, each, each.cells);
@@ -100,6 +103,14 @@ function indicesOf({ current, view }: FoundApp, dockerEnabled: boolean): number[
 async function instanceAnswers(found: FoundApp, surroundings: Surroundings, judge: Judge, only: number | undefined) {
   const { current, view } = found;
   const rows = (view.rows.get(current.processGuid) ?? []).map((row) => instanceShape(row, new Map()));
+  // Instances of one app ask the same: those that were told the same are refused by the same cells.
+  const known = new Map<string, readonly Refusal[]>();
+  const refusalsOf = async ({ index, placement_error }: InstanceShape): Promise<readonly Refusal[]> => {
+    const refusals =
+      known.get(placement_error) ?? (await judge.refusals({ processGuid: current.processGuid, index, taskGuid: "" }));
+    known.set(placement_error, refusals);
+    return refusals;
+  };
   const answers: (Partial<InstanceShape> & InstanceAnswer & { readonly index: number; readonly cells: readonly Refusal[] })[] =
     [];
   for (const index of indicesOf(found, surroundings.dockerEnabled)) {
@@ -110,7 +121,7 @@ async function instanceAnswers(found: FoundApp, surroundings: Surroundings, judg
     }
     for (const row of own) {
       const waits = row.state === "UNCLAIMED" && surroundings.dockerEnabled;
-      const refusals = waits ? await judge.refusals({ processGuid: current.processGuid, index, taskGuid: "" }) : [];
+      const refusals = waits ? await refusalsOf(row) : [];
       answers.push({ ...row, ...explainInstance({ ...surroundings, row, refusals }), cells: refusals });
     }
   }

@@ -82,7 +82,7 @@ export class OwnCalls {
     const { journal, history } = this.#active;
     const answer = await journal.read(() => history.query(guidPrefix, limit === 0 ? usualHistory : limit));
     return {
-      events: answer.entries.map(({ atMs, ...entry }) => ({ ...entry, atMs: BigInt(Math.round(atMs)) })),
+      events: answer.entries.map(({ happening, atMs, sequence }) => ({ ...happening, sequence, atMs: BigInt(Math.round(atMs)) })),
       completeSinceMs: BigInt(Math.round(answer.completeSinceMs)),
       more: answer.more,
     };

@@ -32,9 +32,12 @@ export interface Happening {
   readonly crashCount: number;
 }
 
-/** `crashReported`: the change came with a cell's crash report. `undefined`: nothing a person would ask for. */
-export function happened(change: Change, crashReported: boolean): Happening | undefined {
-  if (change.kind === "actualLRP") return ofInstance(change.before, change.after, crashReported);
+/** The changes that came with a cell's crash report. */
+export type CrashReports = Pick<WeakSet<Change>, "has">;
+
+/** `undefined`: nothing a person would ask for. */
+export function happened(change: Change, crashReports: CrashReports): Happening | undefined {
+  if (change.kind === "actualLRP") return ofInstance(change, crashReports);
   return change.kind === "task" ? ofTask(change.before, change.after) : undefined;
 }
 
@@ -49,10 +52,14 @@ const aboutRow = (kind: HappeningKind, row: ActualLRP, of: ActualLRP = row, reas
   crashCount: row.crashCount,
 });
 
-function ofInstance(before: ActualLRP | undefined, after: ActualLRP | undefined, crashReported: boolean): Happening | undefined {
+function ofInstance(change: Change & { readonly kind: "actualLRP" }, crashReports: CrashReports): Happening | undefined {
+  const { before, after } = change;
   if (after === undefined) return before === undefined ? undefined : aboutRow("removed", before);
   if (after.presence !== "ORDINARY") return ofOtherPresence(before, after);
-  if (before !== undefined && isCrash(before, after, crashReported)) return aboutRow("crashed", after, before, after.crashReason);
+  const lost = before?.instanceKey !== undefined && after.instanceKey === undefined;
+  // An instance that ran for long counts its crashes from 1 again, so that the count alone may not tell.
+  if (lost && (after.crashCount > before.crashCount || crashReports.has(change)))
+    return aboutRow("crashed", after, before, after.crashReason);
   const moved = before?.state !== after.state || before.instanceKey?.instanceGuid !== after.instanceKey?.instanceGuid;
   if (moved) return ofMove(before, after);
   if (after.placementError !== "" && after.placementError !== before.placementError)
@@ -66,10 +73,6 @@ function ofOtherPresence(before: ActualLRP | undefined, after: ActualLRP): Happe
     return aboutRow(after.presence === "EVACUATING" ? "evacuating" : "suspect", after);
   return after.stopMarked && !before.stopMarked ? aboutRow("stopping", after) : undefined;
 }
-
-/** The row lost its instance with a crash. An instance that ran for long counts from 1 again, so that the count alone may not tell. */
-const isCrash = (before: ActualLRP, after: ActualLRP, crashReported: boolean): boolean =>
-  before.instanceKey !== undefined && after.instanceKey === undefined && (crashReported || after.crashCount > before.crashCount);
 
 function ofMove(before: ActualLRP | undefined, after: ActualLRP): Happening | undefined {
   switch (after.state) {

@@ -52,7 +52,7 @@ class World {
   words(): string[] {
     return this.history
       .query("", 1_000)
-      .entries.map(({ kind, cellId, reason }) => [kind, cellId, reason].filter((word) => word !== "").join(" "));
+      .entries.map(({ happening: { kind, cellId, reason } }) => [kind, cellId, reason].filter((word) => word !== "").join(" "));
   }
 }
 
@@ -86,7 +86,9 @@ describe("an instance", () => {
   it("crashes also when its count begins anew", () => {
     const world = new World(roomy, desired(), fresh, ...rows(running("a", "cell-1", { crashCount: 1 })));
     world.run(crashActualLRP({ key, instanceKey: instance("a", "cell-1"), reason: "x" }), t0 + 600_000);
-    expect(world.history.query("p", 1).entries).toMatchObject([{ kind: "crashed", crashCount: 1, instanceGuid: "a" }]);
+    expect(world.history.query("p", 1).entries).toMatchObject([
+      { happening: { kind: "crashed", crashCount: 1, instanceGuid: "a" } },
+    ]);
   });
 
   it("is evacuated: its copy stays while a replacement is waited for", () => {
@@ -154,7 +156,7 @@ describe("the ring", () => {
     expect(world.history.query("", 9).completeSinceMs).toBe(t0);
     for (const n of [0, 1, 2]) world.commit([index(n)], t0 + n);
     const answer = world.history.query("", 9);
-    expect(answer.entries.map((entry) => entry.index)).toEqual([2, 1]);
+    expect(answer.entries.map((entry) => entry.happening.index)).toEqual([2, 1]);
     expect(answer.completeSinceMs).toBe(t0 + 1);
   });
 
@@ -163,13 +165,16 @@ describe("the ring", () => {
     for (let n = 0; n < 100; n += 1)
       world.commit([put("actualLRP", row({ index: n, instanceKey: instance("guid", "cell-1"), state: "CLAIMED" }))], t0 + n);
     expect(world.history.size).toBeLessThanOrEqual(4);
-    expect(world.history.query("", 1).entries[0]?.index).toBe(99);
+    expect(world.history.query("", 1).entries[0]?.happening.index).toBe(99);
   });
 
   it("answers for one app, newest first, and says that there is more", () => {
     const world = new World();
     for (const n of [0, 1, 2]) world.commit([index(n)]);
-    expect(world.history.query("p", 2)).toMatchObject({ entries: [{ index: 2 }, { index: 1 }], more: true });
+    expect(world.history.query("p", 2)).toMatchObject({
+      entries: [{ happening: { index: 2 } }, { happening: { index: 1 } }],
+      more: true,
+    });
     expect(world.history.query("q", 2)).toMatchObject({ entries: [], more: false });
   });
 });

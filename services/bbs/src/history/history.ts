@@ -12,7 +12,8 @@ export interface HistoryBounds {
 /** Some 10 MB at most, whatever happens; the oldest go first. */
 export const defaultHistoryBounds: HistoryBounds = { events: 20_000, characters: 8 * 1024 * 1024 };
 
-export interface HistoryEntry extends Happening {
+export interface HistoryEntry {
+  readonly happening: Happening;
   /** Cluster time of the commit. */
   readonly atMs: number;
   readonly sequence: bigint;
@@ -29,13 +30,16 @@ export interface HistoryAnswer {
 const charactersOf = ({ processGuid, taskGuid, instanceGuid, cellId, reason }: Happening): number =>
   processGuid.length + taskGuid.length + instanceGuid.length + cellId.length + reason.length;
 
+/** Every commit of the cluster comes by here: what is done for each change is kept small. */
 export class History {
   readonly #bounds: HistoryBounds;
-  /** Oldest first, from `#from` on; what is before that is forgotten and goes with the next tidying. */
-  #entries: (HistoryEntry | undefined)[] = [];
-  #from = 0;
+  /** A ring: the oldest of `#size` entries is at `#oldest`. */
+  readonly #ring: (HistoryEntry | undefined)[] = [];
+  #oldest = 0;
+  #size = 0;
   #characters = 0;
   #completeSinceMs: number;
+  /** Changes of crash reports that are decided and may not be committed yet. */
   readonly #crashes = new WeakSet<Change>();
 
   constructor(sinceMs: EpochMs, bounds: HistoryBounds = defaultHistoryBounds) {
@@ -44,7 +48,7 @@ export class History {
   }
 
   get size(): number {
-    return this.#entries.length - this.#from;
+    return this.#size;
   }
 
   /** Notes, when a command is decided, that its changes are a crash report's: the rows do not always tell. */
@@ -56,45 +60,53 @@ export class History {
     changes: Iterable<{ readonly change: Change }>,
     head: { readonly clusterTimeMs: number; readonly sequence: bigint },
   ): void {
-    const found: Happening[] = [];
+    // An instance that returns to its place leaves another row in the same commit: that is no removal.
+    let removed: Happening[] | undefined;
+    let returned: Set<string> | undefined;
     for (const { change } of changes) {
-      const happening = happened(change, this.#crashes.has(change));
-      if (happening !== undefined) found.push(happening);
+      const happening = happened(change, this.#crashes);
+      if (happening === undefined) continue;
+      if (happening.kind === "removed") {
+        removed ??= [];
+        removed.push(happening);
+        continue;
+      }
+      if (happening.kind === "returned") {
+        returned ??= new Set();
+        returned.add(happening.instanceGuid);
+      }
+      this.#add(happening, head.clusterTimeMs, head.sequence);
     }
-    // An instance that returned to its place has left another row: that is no removal.
-    const returned = new Set(found.filter(({ kind }) => kind === "returned").map(({ instanceGuid }) => instanceGuid));
-    for (const happening of found) {
-      if (happening.kind === "removed" && returned.has(happening.instanceGuid)) continue;
-      this.#entries.push({ ...happening, atMs: head.clusterTimeMs, sequence: head.sequence });
-      this.#characters += charactersOf(happening);
-    }
-    this.#forget();
+    for (const happening of removed ?? [])
+      if (returned?.has(happening.instanceGuid) !== true) this.#add(happening, head.clusterTimeMs, head.sequence);
   }
 
-  #forget(): void {
+  #add(happening: Happening, atMs: number, sequence: bigint): void {
     const { events, characters } = this.#bounds;
-    while (this.size > events || this.#characters > characters) {
-      const oldest = this.#entries[this.#from];
-      if (oldest === undefined) break;
-      this.#entries[this.#from] = undefined;
-      this.#from += 1;
-      this.#characters -= charactersOf(oldest);
-      // Others of that millisecond may be gone with it.
-      this.#completeSinceMs = oldest.atMs + 1;
-    }
-    if (this.#from > events) {
-      this.#entries = this.#entries.slice(this.#from);
-      this.#from = 0;
-    }
+    this.#characters += charactersOf(happening);
+    while (this.#size > 0 && (this.#size >= events || this.#characters > characters)) this.#forgetOldest();
+    this.#ring[(this.#oldest + this.#size) % events] = { happening, atMs, sequence };
+    this.#size += 1;
+  }
+
+  #forgetOldest(): void {
+    const oldest = this.#ring[this.#oldest];
+    this.#ring[this.#oldest] = undefined;
+    this.#oldest = (this.#oldest + 1) % this.#bounds.events;
+    this.#size -= 1;
+    if (oldest === undefined) return;
+    this.#characters -= charactersOf(oldest.happening);
+    // Others of that millisecond may be gone with it.
+    this.#completeSinceMs = oldest.atMs + 1;
   }
 
   /** The newest `limit` entries whose process or task guid begins with `guidPrefix`. */
   query(guidPrefix: string, limit: number): HistoryAnswer {
     const entries: HistoryEntry[] = [];
     let more = false;
-    for (let at = this.#entries.length - 1; at >= this.#from; at -= 1) {
-      const entry = this.#entries[at];
-      if (entry === undefined || !(entry.processGuid || entry.taskGuid).startsWith(guidPrefix)) continue;
+    for (let nth = this.#size - 1; nth >= 0; nth -= 1) {
+      const entry = this.#ring[(this.#oldest + nth) % this.#bounds.events];
+      if (entry === undefined || !guidOf(entry.happening).startsWith(guidPrefix)) continue;
       if (entries.length === limit) {
         more = true;
         break;
@@ -104,3 +116,5 @@ export class History {
     return { entries, completeSinceMs: this.#completeSinceMs, more };
   }
 }
+
+const guidOf = ({ processGuid, taskGuid }: Happening): string => (processGuid === "" ? taskGuid : processGuid);
