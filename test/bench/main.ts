@@ -1,10 +1,11 @@
-// `pnpm bench store|bbs|auction|converge|garden|watch`: measures, and prints one JSON document and nothing else on stdout.
+// `pnpm bench store|bbs|auction|converge|recovery|garden|watch`: measures, and prints one JSON document and nothing else on stdout.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { auctionBenchDefaults, benchAuction } from "./auction.js";
 import { bbsBenchDefaults, benchBbs } from "./bbs.js";
 import { benchConverge, convergeBenchDefaults } from "./converge.js";
 import { benchGarden } from "./garden.js";
+import { benchRecovery, recoveryBenchDefaults } from "./recovery.js";
 import { benchStore } from "./store.js";
 import { benchWatch, watchBenchDefaults } from "./watch.js";
 
@@ -12,6 +13,7 @@ const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--fleet INSTANCES] [--profile DIR]
        pnpm bench auction [--size INSTANCES]
        pnpm bench converge [--size INSTANCES]
+       pnpm bench recovery [--size INSTANCES]
        pnpm bench garden [--size CONTAINERS]
        pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--seconds N] [--profile DIR]
 
@@ -24,6 +26,7 @@ garden    a cached image from create to process started, beside a bare \`runc ru
 watch     calls beside changes, without and with watchers (${watchBenchDefaults.watchers} watchers, ${watchBenchDefaults.lrps} instances, ${watchBenchDefaults.changes} changes/s)
 auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
 converge  CPU time of the converger over whole fleets (${convergeBenchDefaults.instances.join(", ")} instances): idle, full, half of the cells lost
+recovery  from a cell's falling silent to its instances placed elsewhere (${recoveryBenchDefaults.instances} instances), in one process, on LMDB
 `;
 
 const fail = (message: string): never => {
@@ -98,6 +101,8 @@ async function run(): Promise<object> {
       return benchAuction(size === undefined ? {} : { instances: [size] });
     case "converge":
       return benchConverge(size === undefined ? {} : { instances: [size] });
+    case "recovery":
+      return benchRecovery(size === undefined ? {} : { instances: size });
     default:
       return fail(positionals[0] === undefined ? "say what to measure" : `there is no bench called ${positionals[0]}`);
   }
