@@ -92,6 +92,29 @@ describe("at once, between cycles", () => {
     expect([rows.SUSPECT?.state, rows.ORDINARY?.state]).toEqual(["CLAIMED", "UNCLAIMED"]);
   });
 
+  it("gives the last copy on an evacuating cell up once the cell is lost", async () => {
+    const { bbs, start, clock } = setUp();
+    const copy = { ...claimed("a", 0, "c1"), state: "RUNNING" as const, presence: "EVACUATING" as const };
+    bbs.commit(put("desiredLRP", desiredLRP("a")), put("actualLRP", actualLRP({ processGuid: asProcessGuid("a") })));
+    bbs.commit(put("actualLRP", copy), put("cell", cell("c1")));
+    await start();
+    bbs.commit(put("cell", cell("c1", clock.nowMs())));
+    await clock.advance(0);
+    expect(asked(bbs)).toEqual(["evacuating-lost a/0"]);
+  });
+
+  it("has instances told of routes that were changed", async () => {
+    const { bbs, start, clock } = setUp();
+    bbs.commit(put("actualLRP", { ...claimed("a", 0, "c1"), state: "RUNNING" }), put("cell", cell("c1")));
+    bbs.commit(put("desiredLRP", desiredLRP("a")));
+    await start();
+    expect(bbs.calls).toEqual([]);
+    const routes = new Map([["internal-router", Buffer.from('[{"hostname":"a.internal"}]')]]);
+    bbs.commit(put("desiredLRP", desiredLRP("a", { routes })));
+    await clock.advance(0);
+    expect(asked(bbs)).toEqual(["outdated a/0"]);
+  });
+
   it("fills a wanted index that a row left empty", async () => {
     const { bbs, start, clock } = setUp();
     const row = claimed("a", 0, "c1");

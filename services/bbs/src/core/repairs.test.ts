@@ -49,6 +49,7 @@ const missing = instanceRepair("missing", processGuid, 0);
 const surplus = instanceRepair("surplus", processGuid, 0);
 const restart = instanceRepair("restart", processGuid, 0);
 const cellLost = instanceRepair("cell-lost", processGuid, 0);
+const evacuatingLost = instanceRepair("evacuating-lost", processGuid, 0, "EVACUATING");
 const crashedFor = (agoMs: number, crashCount = 3) =>
   row({ state: "CRASHED", crashCount, sinceNs: ((BigInt(t0) - BigInt(agoMs)) * 1_000_000n) as never });
 
@@ -180,6 +181,20 @@ const cases: readonly Case[] = [
     cellLost,
     "done",
     ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1"],
+  ],
+  [
+    "evacuating lost: the row goes, and only it",
+    [desired(), lost("cell-1", 0), ...rows(row(), running("a", "cell-1", { presence: "EVACUATING" }))],
+    evacuatingLost,
+    "done",
+    ["ORDINARY UNCLAIMED"],
+  ],
+  [
+    "evacuating lost: a live cell's row is not touched",
+    [desired(), live("cell-1"), ...rows(row(), running("a", "cell-1", { presence: "EVACUATING" }))],
+    evacuatingLost,
+    "stale",
+    ["ORDINARY UNCLAIMED", "EVACUATING RUNNING a@cell-1"],
   ],
 ];
 
