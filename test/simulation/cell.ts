@@ -25,6 +25,7 @@ const never = new AbortController().signal;
 /** What a cell's data folder holds. */
 const newFolder = (owner: string) => ({ owner, containers: memoryContainerStore(), evacuating: false });
 
+const longestCreateMs = 12_000;
 const evacuationTimeoutsMs = [20_000, 600_000, 600_000];
 
 export class CellSeat extends Seat {
@@ -168,6 +169,7 @@ export class CellSeat extends Seat {
     const create = garden.create.bind(garden);
     garden.create = async (spec, signal) => {
       this.#handles.add(spec.handle);
+      if (dice.strikes("slowCreate")) await clock.sleep(dice.between("slow create", 1_000, longestCreateMs), signal);
       const container = await create(spec, signal);
       const { task_guid: taskGuid } = spec.properties;
       if (taskGuid !== undefined) this.#tellEnds(container, taskGuid);

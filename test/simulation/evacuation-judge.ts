@@ -1,4 +1,5 @@
-// What must hold while cells are emptied: no instance is stopped before the fate of its replacement is decided (races.md E1, E3; I29, I30).
+// What must hold while cells are emptied or lost: no instance is given up before the fate of its replacement is decided (races.md C5,
+// E1, E3; I24, I29, I30).
 import { type ActualLRP, type CellId, type Change, type InstanceGuid, sameInstance, type Tables } from "@muster/shared/model";
 import { isLive, isWanted, wantedInstances } from "@muster/shared/rules";
 
@@ -14,7 +15,7 @@ const where = (row: ActualLRP): string =>
 /** Follows every change in the order of its decision; `end` closes a commit. */
 export class EvacuationJudge {
   readonly #machines: Machines;
-  /** Evacuating rows that went in this commit, and nothing yet that allows it. */
+  /** Evacuating and Suspect rows that went in this commit, and nothing yet that allows it. */
   #unexplained: ActualLRP[] = [];
 
   constructor(machines: Machines) {
@@ -25,7 +26,8 @@ export class EvacuationJudge {
   see(change: Change, tables: Tables): string[] {
     if (change.kind !== "actualLRP") return [];
     const { before, after } = change;
-    const went = before?.presence === "EVACUATING" && !sameInstance(before.instanceKey, after?.instanceKey) ? [before] : [];
+    const copy = before?.presence !== "ORDINARY" && before?.state === "RUNNING";
+    const went = copy && !sameInstance(before.instanceKey, after?.instanceKey) ? [before] : [];
     this.#unexplained = [...this.#unexplained, ...went].filter((row) => !this.#mayGo(row, tables));
     if (after?.presence === "EVACUATING" && tables.desiredLRP(after.processGuid)?.updateStrategy === "RECREATE")
       return [`I30 a second copy of an instance that is to be recreated: ${where(after)}`];
@@ -33,19 +35,25 @@ export class EvacuationJudge {
   }
 
   end(): string[] {
-    const faults = this.#unexplained.map((row) => `I29 stopped before its replacement's fate was decided: ${where(row)}`);
+    const faults = this.#unexplained.map(
+      (row) => `${row.presence === "SUSPECT" ? "I24" : "I29"} given up before its replacement's fate was decided: ${where(row)}`,
+    );
     this.#unexplained = [];
     return faults;
   }
 
   #mayGo(row: ActualLRP, tables: Tables): boolean {
     const { ORDINARY: ordinary, EVACUATING: evacuating } = tables.rows(row.processGuid, row.index);
-    const decided = ordinary?.state === "RUNNING" || ordinary?.state === "CRASHED" || evacuating !== undefined;
-    return decided || row.stopMarked || !this.#runsWanted(row, tables);
+    const emptied =
+      row.presence === "EVACUATING" || (row.instanceKey !== undefined && this.#machines.evacuates(row.instanceKey.cellId));
+    const replaced = ordinary?.state === "RUNNING" || (emptied && ordinary?.state === "CRASHED");
+    const goesOn = evacuating !== undefined || sameInstance(ordinary?.instanceKey, row.instanceKey);
+    return row.stopMarked || replaced || goesOn || !this.#runsWanted(row, tables);
   }
 
-  #runsWanted({ processGuid, index, instanceKey }: ActualLRP, tables: Tables): boolean {
-    if (instanceKey === undefined || !isLive(tables.cell(instanceKey.cellId))) return false;
+  /** Whether somebody still wants what runs there; an Evacuating row goes with its cell, a Suspect one outlives it. */
+  #runsWanted({ processGuid, index, instanceKey, presence }: ActualLRP, tables: Tables): boolean {
+    if (instanceKey === undefined || (presence !== "SUSPECT" && !isLive(tables.cell(instanceKey.cellId)))) return false;
     const wanted = isWanted(tables, tables.desiredLRP(processGuid), index);
     return wanted && this.#machines.runs(instanceKey.cellId, instanceKey.instanceGuid);
   }

@@ -33,6 +33,8 @@ export interface Faults {
   readonly cutManyCells: number;
   /** Each tick: a cell's garden hangs for up to 8 s. */
   readonly hangGarden: number;
+  /** Each container: making it takes up to 12 s more, as with a slow registry. */
+  readonly slowCreate: number;
   /** Of a thousand containers: so many cannot be made. */
   readonly failCreate: number;
   /** Each tick: the active BBS and the store cannot reach each other for up to 20 s; everybody still reaches both. */
@@ -68,6 +70,7 @@ export const noFaults: Faults = {
   cutCell: 0,
   cutManyCells: 0,
   hangGarden: 0,
+  slowCreate: 0,
   failCreate: 0,
   cutStore: 0,
   storeUnknown: 0,
@@ -95,6 +98,7 @@ export const manyFaults: Faults = {
   cutCell: 0.003,
   cutManyCells: 0.0004,
   hangGarden: 0.002,
+  slowCreate: 0.04,
   failCreate: 10,
   cutStore: 0.0005,
   storeUnknown: 0.02,

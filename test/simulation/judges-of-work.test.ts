@@ -77,6 +77,8 @@ describe("a cell that is emptied", () => {
   it("keeps an instance until the fate of its replacement is decided", () => {
     expect(judged("ROLLING", copy, undefined, waiting)).toContain("I29");
     expect(judged("ROLLING", copy, undefined, there)).toBe("");
+    expect(judged("ROLLING", { ...there, presence: "SUSPECT" }, undefined, waiting)).toContain("I24");
+    expect(judged("ROLLING", { ...there, presence: "SUSPECT" }, undefined, there)).toBe("");
     expect(judged("ROLLING", there, waiting, waiting)).toContain("E1");
     expect(judged("ROLLING", there, waiting, waiting, copy)).toBe("");
   });

@@ -1,5 +1,6 @@
 // The network between simulated processes: calls that may be lost or doubled, streams that may stall or break, machines cut off.
 // A stream keeps its order and loses nothing but itself, as gRPC's do.
+import { setMaxListeners } from "node:events";
 import type { FakeClock } from "@muster/shared/clock";
 import { BbsError } from "@muster/shared/errors";
 import type { FaultDice } from "./faults.js";
@@ -92,6 +93,8 @@ export class SimNetwork {
         onAbort();
         return;
       }
+      // Many calls may be under way that one signal ends; each lets go of it.
+      if (signal !== undefined) setMaxListeners(0, signal);
       signal?.addEventListener("abort", onAbort, { once: true });
       const back = (settle: () => void): void => {
         clock.after(this.way(), () => {
