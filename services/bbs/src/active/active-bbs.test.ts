@@ -91,6 +91,19 @@ describe("replies", () => {
     await written;
   });
 
+  it("reads that wait are bounded as commands are: each holds on to what it has read", async () => {
+    const clock = fakeClock();
+    const faults: MemoryFaults = {};
+    const { active } = await lead(memoryStore(clock), clock, faults);
+    faults.latencyMs = 50;
+    const reads = Array.from({ length: 20_001 }, (_, at) => outcome(active.journal.read(() => at)));
+    await clock.advance(200);
+    const refused = (await Promise.all(reads)).flatMap((end, at) => (end === "ok" ? [] : [`${at}: ${end}`]));
+    expect(refused).toEqual(["20000: ResourceExhausted"]);
+    faults.latencyMs = 0;
+    expect(await outcome(active.journal.read(() => undefined))).toBe("ok");
+  });
+
   it("an unknown outcome is settled by resending, and written once", async () => {
     const clock = fakeClock();
     const world = memoryStore(clock);

@@ -57,7 +57,7 @@ export interface JournalOptions {
 
 /** Unsettled for longer than this, the store counts as away. */
 const stalledMs = 1_000;
-/** Bounds of what may wait: commands beyond it are refused before they are decided. */
+/** Bounds of what may wait: commands beyond it are refused before they are decided, and reads before they hold anything. */
 const maxWaiting = 20_000;
 const maxWaitingBytes = 64 * 1024 * 1024;
 /** Between resends of a batch of unknown outcome. */
@@ -149,7 +149,7 @@ export class Journal {
 
   /** Reads at one instant; resolves once what was read is durable and the leadership confirmed. */
   read<Reply>(read: (state: CoreState, nowMs: EpochMs) => Reply): Promise<Reply> {
-    const refusal = this.#noReading();
+    const refusal = this.#noReading() ?? this.#full();
     if (refusal !== undefined) return Promise.reject(refusal);
     let reply: Reply;
     try {
@@ -208,12 +208,12 @@ export class Journal {
   }
 
   #refusal(): BbsError | undefined {
-    const unreadable = this.#noReading() ?? this.#readOnly;
-    if (unreadable !== undefined) return unreadable;
-    if (this.#waiting >= maxWaiting || this.#waitingBytes >= maxWaitingBytes) {
-      return new BbsError("ResourceExhausted", "too many calls wait for the store; try again later", { waiting: this.#waiting });
-    }
-    return undefined;
+    return this.#noReading() ?? this.#readOnly ?? this.#full();
+  }
+
+  #full(): BbsError | undefined {
+    if (this.#waiting < maxWaiting && this.#waitingBytes < maxWaitingBytes) return undefined;
+    return new BbsError("ResourceExhausted", "too many calls wait for the store; try again later", { waiting: this.#waiting });
   }
 
   /** What is being committed that a reply may rest on: a probe holds nothing, and reads go on whatever becomes of it. */
