@@ -80,7 +80,8 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
   });
   metrics.attach(rep);
   const elapsedMs = () => systemClock.elapsedMs();
-  const server = await serveRep(config.listen_address, tls, rep, { log, elapsedMs, observe: metrics.observeCall });
+  const serving = { log, elapsedMs, begun: metrics.callBegun, observe: metrics.observeCall };
+  const server = await serveRep(config.listen_address, tls, rep, serving);
   const metricsServer = await startMetricsServer(config.metrics_address, metricsRegistry, () => healthOf(rep));
   try {
     await rep.run(signal);

@@ -14,7 +14,9 @@ it("tells of containers, capacity and calls, under the documented names", async 
   metrics.observer.gardenCheck(false);
   metrics.observer.bulkSync(2);
   metrics.observer.stranded(2);
+  for (const call of ["State", "Perform", "Perform", "Perform"]) metrics.callBegun(call);
   metrics.observeCall("Perform", "ok", 3);
+  metrics.observeCall("Perform", "InvalidRequest", 1);
   const text = await registry.metrics();
   for (const line of [
     "rep_containers 1",
@@ -27,7 +29,14 @@ it("tells of containers, capacity and calls, under the documented names", async 
     "rep_cell_unhealthy 0",
     'rep_capacity_memory_bytes{kind="remaining"} 1006632960',
     'rep_capacity_containers{kind="allocated"} 1',
+    'rep_requests_started_total{type="Perform"} 3',
+    'rep_requests_in_flight{type="Perform"} 1',
+    'rep_requests_in_flight{type="State"} 1',
+    'rep_requests_started_total{type="Evacuate"} 0',
     'rep_requests_total{type="Perform",result="ok"} 1',
+    'rep_requests_total{type="Perform",result="InvalidRequest"} 1',
+    'rep_requests_total{type="State",result="ok"} 0',
+    'rep_request_duration_seconds_count{type="Perform"} 2',
     "rep_bulk_sync_duration_seconds_sum 0.002",
   ]) {
     expect(text.split("\n")).toContain(line);

@@ -1,12 +1,14 @@
 // The rep's metrics: names of convergence.md 8.3 without their prefix.
 import { Counter, Gauge, Histogram, type Registry as MetricsRegistry } from "@muster/shared/metrics";
 import type { Rep, RepObserver } from "./rep.js";
+import { repCalls } from "./server.js";
 
 const bytesPerMb = 1_048_576;
 
 export interface RepMetrics {
   readonly observer: RepObserver;
   /** Counts and times the calls of the rep's own interface. */
+  readonly callBegun: (call: string) => void;
   readonly observeCall: (call: string, code: string, durationMs: number) => void;
   /** Gauges are read off the rep whenever they are asked for. */
   attach(rep: Rep): void;
@@ -36,13 +38,25 @@ export function repMetrics(registry: MetricsRegistry): RepMetrics {
     help: "Evacuating rows left when the time for an evacuation was over.",
     registers,
   });
+  const started = new Counter({ name: "rep_requests_started_total", help: "Calls begun.", labelNames: ["type"], registers });
+  const inFlight = new Gauge({
+    name: "rep_requests_in_flight",
+    help: "Calls under way; a State is as long as somebody follows it.",
+    labelNames: ["type"],
+    registers,
+  });
   const requests = new Counter({
     name: "rep_requests_total",
-    help: "Calls by result.",
+    help: "Calls ended, by result: ok, or the kind of error.",
     labelNames: ["type", "result"],
     registers,
   });
   const durations = new Histogram({ name: "rep_request_duration_seconds", help: "Calls.", labelNames: ["type"], registers });
+  for (const type of repCalls) {
+    started.inc({ type }, 0);
+    inFlight.set({ type }, 0);
+    requests.inc({ type, result: "ok" }, 0);
+  }
   return {
     observer: {
       completed: () => completed.inc(),
@@ -51,7 +65,12 @@ export function repMetrics(registry: MetricsRegistry): RepMetrics {
       gardenCheck: (ok) => checkFailed.set(ok ? 0 : 1),
       stranded: (count) => stranded.set(count),
     },
+    callBegun: (type) => {
+      started.inc({ type });
+      inFlight.inc({ type });
+    },
     observeCall: (type, result, ms) => {
+      inFlight.dec({ type });
       requests.inc({ type, result });
       durations.observe({ type }, ms / 1_000);
     },

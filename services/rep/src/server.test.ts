@@ -2,10 +2,10 @@
 import { RepServiceClient } from "@muster/proto/muster/v1/rep";
 import { systemClock } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
-import { collect, dial, type GrpcServer, serverStream, unary } from "@muster/shared/rpc";
+import { collect, dial, type GrpcServer, type ServeOptions, serverStream, unary } from "@muster/shared/rpc";
 import { createAuthority, issueCertificate, type TlsMaterial } from "@muster/shared/tls";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { serveRep } from "./server.js";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { repCalls, serveRep } from "./server.js";
 import { cellId, openWorld, type World, work } from "./testing/world.js";
 
 const roles = ["auctioneer", "operator", "converger", "cell:cell-2"] as const;
@@ -13,6 +13,7 @@ type Role = (typeof roles)[number];
 const tls = new Map<string, TlsMaterial>();
 let world: World;
 let server: GrpcServer;
+const underWay: string[] = [];
 const clients = new Map<Role, RepServiceClient>();
 const as = (role: Role): RepServiceClient => clients.get(role) as RepServiceClient;
 
@@ -27,7 +28,12 @@ beforeAll(async () => {
     });
   }
   world = await openWorld();
-  const options = { log: silentLog(), elapsedMs: () => systemClock.elapsedMs() };
+  const options: ServeOptions = {
+    log: silentLog(),
+    elapsedMs: () => systemClock.elapsedMs(),
+    begun: (call) => underWay.push(call),
+    observe: (call) => underWay.splice(underWay.indexOf(call), 1),
+  };
   server = await serveRep("127.0.0.1:0", tls.get("cell:cell-1") as TlsMaterial, world.rep, options);
   for (const role of roles) clients.set(role, dial(RepServiceClient, [`127.0.0.1:${server.port}`], tls.get(role) as TlsMaterial));
 }, 30_000);
@@ -72,6 +78,17 @@ describe("who may call what", () => {
 });
 
 describe("the interface", () => {
+  it("tells of every call when it begins and when it ends, also refused ones and streams that are left", async () => {
+    expect(Object.keys(calls)).toEqual([...repCalls]);
+    const stream = serverStream(as("operator").state.bind(as("operator")), {});
+    await stream.next();
+    const perform = as("converger").perform.bind(as("converger"));
+    await expect(unary(perform, { cellId, lrps: [], tasks: [] })).rejects.toMatchObject({ code: "PermissionDenied" });
+    await vi.waitFor(() => expect(underWay).toEqual(["State"]));
+    await stream.return(undefined);
+    await vi.waitFor(() => expect(underWay).toEqual([]));
+  });
+
   it("names what is not known, and says how an evacuation goes", async () => {
     await expect(calls.StopLRPInstance?.(as("operator"))).rejects.toMatchObject({ code: "ResourceNotFound" });
     expect(await calls.Evacuate?.(as("operator"))).toMatchObject({ evacuating: false, remaining: [] });

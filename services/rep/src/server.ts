@@ -36,6 +36,9 @@ async function* logsOf(rep: Rep, request: LogsRequest, info: CallInfo): AsyncGen
   for await (const line of lines) yield logMessage(line);
 }
 
+/** Their names, as metrics have them. */
+export const repCalls = ["State", "Perform", "StopLRPInstance", "Evacuate", "Logs", "ContainerMetrics"] as const;
+
 /** The calls of RepService on one cell. */
 export function repHandlers(rep: Rep, options: ServeOptions): RepServiceServer {
   return {

@@ -88,6 +88,8 @@ export type CallObserver = (call: string, code: string, durationMs: number) => v
 export interface ServeOptions {
   readonly log: Log;
   readonly elapsedMs: () => number;
+  /** Called once for every call, before anything else is done for it. */
+  readonly begun?: (call: string) => void;
   readonly observe?: CallObserver;
 }
 
@@ -150,6 +152,7 @@ export function unaryHandler<Request, Response>(
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
     const startedMs = options.elapsedMs();
+    options.begun?.(name);
     (async () => {
       const info = new Info(call as AnyCall);
       return handle(decoded(call.request), info);
@@ -177,6 +180,7 @@ export function streamHandler<Request, Response>(
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
     const startedMs = options.elapsedMs();
+    options.begun?.(name);
     const run = async (): Promise<void> => {
       const info = new Info(call as AnyCall);
       let onTheWay = 0;
