@@ -1,5 +1,6 @@
 // Cells with real containers, through a whole platform: tasks with downloads, uploads, results and restarts, and a cell that is emptied.
 import { execFileSync } from "node:child_process";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -200,7 +201,7 @@ describe("a task", () => {
       20_000,
     );
     for (const cell of ["cell-1", "cell-2"]) process.kill((await platform.service("rep", cell)).pid, "SIGKILL");
-    expect(await ended("long")).toMatchObject({ failed: false, result: "survived\n" });
+    expect(await ended("long")).toMatchObject({ failed: false, failureReason: "", result: "survived\n" });
     await unary(bbs.cancelTask.bind(bbs), { taskGuid: "endless" }, { deadlineMs: 5_000 });
     expect(await ended("endless")).toMatchObject({ failed: true, failureReason: "task was cancelled" });
     await platform.eventually(
@@ -211,6 +212,43 @@ describe("a task", () => {
       },
       20_000,
     );
+  });
+});
+
+describe("an instance", () => {
+  it("finds its own certificate and those it may trust, as whatever user it is", async () => {
+    const script = `cat "$CF_INSTANCE_CERT" "$CF_INSTANCE_KEY" "$CF_SYSTEM_CERT_PATH"/* > /tmp/result
+      echo "$CF_INSTANCE_CERT $CF_INSTANCE_KEY $CF_INSTANCE_INTERNAL_IP" >> /tmp/result
+      touch /etc/cf-instance-credentials/x "$CF_SYSTEM_CERT_PATH/x" 2>/dev/null && echo writable >> /tmp/result; true`;
+    await desire("who-am-i", {
+      resultFile: "/tmp/result",
+      trustedSystemCertificatesPath: "/etc/cf-system-certificates",
+      certificateProperties: { organizationalUnit: ["organization:o", "space:s", "app:a"] },
+      action: Action.fromPartial({ runAction: { path: "/bin/sh", args: ["-c", script], user: "1000:1000", logSource: "TASK" } }),
+    });
+    const { result, failureReason } = await ended("who-am-i");
+    expect(failureReason).toBe("");
+    const [leaf = "", signer = "", trusted = ""] =
+      result.match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs) ?? [];
+    const [certificate, authority] = [new X509Certificate(leaf), new X509Certificate(trusted)];
+    const [certFile, keyFile, address = "none", ...rest] = result.split("\n").at(-2)?.split(" ") ?? [];
+    expect([certFile, keyFile, rest]).toEqual([
+      "/etc/cf-instance-credentials/instance.crt",
+      "/etc/cf-instance-credentials/instance.key",
+      [],
+    ]);
+    expect(certificate.subject).toBe("OU=organization:o\nOU=space:s\nOU=app:a\nCN=who-am-i");
+    expect([certificate.checkIP(address), certificate.checkHost("who-am-i")]).toEqual([address, "who-am-i"]);
+    expect(new X509Certificate(signer).fingerprint256).toBe(authority.fingerprint256);
+    expect([certificate.checkIssued(authority), certificate.verify(authority.publicKey)]).toEqual([true, true]);
+    const key = /-----BEGIN EC PRIVATE KEY-----.*-----END EC PRIVATE KEY-----/s.exec(result)?.[0] ?? "";
+    expect(certificate.checkPrivateKey(createPrivateKey(key))).toBe(true);
+    // It opens nothing of the platform.
+    const client = JSON.parse(readFileSync(join(platform.home, "client.json"), "utf8")) as ClientFile;
+    const tls = { ca: readFileSync(join(platform.home, client.ca)), cert: Buffer.from(leaf), key: Buffer.from(key) };
+    const intruder = dial(BBSServiceClient, client.bbs_grpc, tls);
+    await expect(unary(intruder.ping.bind(intruder), {}, { deadlineMs: 2_000 })).rejects.toThrow();
+    intruder.close();
   });
 });
 

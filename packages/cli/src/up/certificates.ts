@@ -48,7 +48,8 @@ export async function prepareInstanceTrust(dir: string, nowMs: number): Promise<
   const trustedDir = path.join(dir, "trusted");
   const trustedFile = path.join(trustedDir, "instance-identity-ca.crt");
   mkdirSync(trustedDir, { recursive: true });
-  writeFileSync(trustedFile, certificatePem);
+  // Apps join such files one behind the other.
+  writeFileSync(trustedFile, `${certificatePem.trim()}\n`);
   // Whatever the umask is: a container's user is nobody on this machine.
   chmodSync(trustedDir, 0o755);
   chmodSync(trustedFile, 0o644);
