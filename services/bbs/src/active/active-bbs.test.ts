@@ -178,6 +178,21 @@ describe("replies", () => {
     expect(lost()).toBeUndefined();
   });
 
+  it("a store that refuses what it may have had before: whether that was written nobody can say", async () => {
+    const clock = fakeClock();
+    const faults: MemoryFaults = {};
+    const { active } = await lead(memoryStore(clock), clock, faults);
+    let sent = 0;
+    faults.onCommit = () => {
+      sent += 1;
+      return sent === 1 ? { kind: "unknown", arrives: { afterMs: 500 } } : { kind: "refused", reason: "no-space" };
+    };
+    const written = outcome(active.journal.submit(desireLRP(message("p"))));
+    await clock.advance(400);
+    expect(await written).toBe("OutcomeUnknown");
+    expect(active.journal.readOnlyBecause?.message).toMatch(/no-space/);
+  });
+
   it("a store that is full: reads and snapshots go on also while it refuses a probe", async () => {
     const clock = fakeClock();
     const faults: MemoryFaults = {};

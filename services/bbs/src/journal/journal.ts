@@ -430,7 +430,8 @@ export class Journal {
           result.cause,
         );
         if (!this.#probing) this.#refuse(cause);
-        return cause;
+        // An earlier send of it may still arrive.
+        return attempt === 1 ? cause : unsettled();
       }
       const retryMs = Math.min(resendMs.most, resendMs.first * 2 ** Math.min(attempt - 1, 8));
       log.warn({ err: result.cause, attempt, retry_ms: retryMs }, "commit outcome unknown, resending");
