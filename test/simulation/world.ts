@@ -271,7 +271,9 @@ export class SimWorld {
       else if (!wanted) yield `${row.processGuid}/${row.index} is ${row.state} and not wanted`;
     }
     for (const cell of this.cells) {
-      for (const { handle, processGuid, index, taskGuid } of cell.containers()) {
+      for (const { handle, processGuid, index, taskGuid, running } of cell.containers()) {
+        // One that crashed again this very moment is still to be destroyed.
+        if (processGuid === crashing && !running) continue;
         if (taskGuid !== "") {
           const task = tables.tasks.get(taskGuid as never);
           const runs = task?.state === "RUNNING" && task.cellId === cell.cellId;
