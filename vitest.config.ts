@@ -1,4 +1,4 @@
-// The four suites of the house. Workspace packages are resolved to their sources, so a test never runs stale output.
+// The suites of the house. Workspace packages are resolved to their sources, so a test never runs stale output.
 import { defineConfig } from "vitest/config";
 
 // `import` and `default` are always understood. Named here they would reach Node's own `require`, which then loads ES modules as
@@ -28,6 +28,17 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 240_000,
           // Real processes, ports and bridges: one file at a time on two cores.
+          fileParallelism: false,
+        },
+      },
+      // Takes long, or half of the machine: `npm run test:long`, not part of `npm test`.
+      {
+        extends: true,
+        test: {
+          name: "long",
+          include: ["test/long/**/*.test.ts"],
+          testTimeout: 600_000,
+          hookTimeout: 240_000,
           fileParallelism: false,
         },
       },

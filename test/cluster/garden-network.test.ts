@@ -1,4 +1,4 @@
-// What containers of the runc garden may reach, and what may reach them: egress rules, neighbours, this machine, and a full cell.
+// What containers of the runc garden may reach, and what may reach them: egress rules, neighbours, this machine.
 import { execFile } from "node:child_process";
 import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
@@ -7,8 +7,8 @@ import type { Container, EgressRule } from "@muster/garden";
 import { namesOnMachine } from "@muster/garden/runc";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { containerSpec, eventually, leftovers, never, runScript, shell, startGarden } from "../support/garden.js";
-import { app, fetchText, hostPortOf, registry, test, useGarden, web, withContainer } from "../support/garden-suite.js";
-import { startWorld, type World } from "../support/garden-world.js";
+import { app, hostPortOf, registry, test, useGarden, web, withContainer } from "../support/garden-suite.js";
+import { reaches, startWorld, tcp, type World } from "../support/garden-world.js";
 
 const run = promisify(execFile);
 
@@ -20,14 +20,6 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-let tries = 0;
-/** Whether a TCP connection from inside is taken up; a refusal comes at once, silence counts as none after two seconds. */
-async function reaches(container: Container, address: string, port: number): Promise<boolean> {
-  tries += 1;
-  const { exit } = await runScript(container, `nc -w 2 ${address} ${port} </dev/null >/dev/null 2>&1`, { id: `try-${tries}` });
-  return exit.exitStatus === 0;
-}
-
 /** From the container's network, with a ping of this machine: busybox's needs a raw socket, which no container gets. */
 async function pings(container: Container, address: string): Promise<boolean> {
   const netns = `/run/netns/${namesOnMachine(test.home, "cell-1").netnsPrefix}${container.handle}`;
@@ -38,11 +30,6 @@ async function pings(container: Container, address: string): Promise<boolean> {
   );
 }
 
-const tcp = (destination: string, ports: readonly number[]): EgressRule => ({
-  protocol: "tcp",
-  destinations: [destination],
-  ports,
-});
 const everything: EgressRule = { protocol: "all", destinations: ["0.0.0.0/0"] };
 
 describe("egress rules", () => {
@@ -221,40 +208,6 @@ describe("this machine and neighbours", () => {
       expect(await reaches(container, a, 8000)).toBe(false);
       expect(await reaches(container, a, 8001)).toBe(true);
       expect(await reaches(container, b, 8001)).toBe(false);
-    } finally {
-      await own[Symbol.asyncDispose]();
-    }
-  });
-});
-
-describe("a full cell", () => {
-  it("holds two hundred containers, each with its own address and port, and gives all of it back", {
-    timeout: 600_000,
-  }, async () => {
-    const own = await startGarden({
-      insecureRegistries: [registry.host],
-      cellId: "cell-24",
-      portRange: { first: 41_401, last: 41_600 },
-    });
-    try {
-      const handles = Array.from({ length: 200 }, (_none, at) => `n${at}`);
-      const spec = { ports: [{ containerPort: 8080 }], egress: [tcp("198.51.100.2", [8000])] };
-      const made = await Promise.all(handles.map((handle) => own.garden.create(containerSpec(handle, app, spec), never)));
-      await Promise.all(made.map((container) => container.run(web, () => {})));
-      expect(new Set(made.map((container) => container.info().containerIp)).size).toBe(200);
-      const [first, last] = [made[0] as Container, made[199] as Container];
-      for (const one of [first, last]) {
-        await eventually("it listens", async () => (await one.probeTcp(8080, 1_000)) === undefined, 60_000);
-        expect(await fetchText(hostPortOf(one))).toBe("hello from muster\n");
-        expect(await reaches(one, world.addresses[0], 8000)).toBe(true);
-        expect(await reaches(one, world.addresses[0], 8001)).toBe(false);
-      }
-      await Promise.all(handles.map((handle) => own.garden.destroy(handle)));
-      for (const handle of ["n0", "n100", "n199"]) expect(await leftovers(own.home, "cell-24", handle)).toEqual([]);
-      const again = await own.garden.create(containerSpec("again", app, spec), never);
-      expect(hostPortOf(again)).toBeGreaterThan(0);
-      await own.garden.removeEverything();
-      expect(await leftovers(own.home, "cell-24")).toEqual([]);
     } finally {
       await own[Symbol.asyncDispose]();
     }

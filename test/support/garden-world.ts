@@ -5,7 +5,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { eventually } from "./garden.js";
+import type { Container, EgressRule } from "@muster/garden";
+import { eventually, runScript } from "./garden.js";
 
 const run = promisify(execFile);
 
@@ -56,3 +57,18 @@ export async function startWorld(ports: readonly number[]): Promise<World> {
   }
   return { addresses, ours: "198.51.100.1", [Symbol.asyncDispose]: stop };
 }
+
+let tries = 0;
+/** Whether a TCP connection from inside is taken up; a refusal comes at once, silence counts as none after two seconds. */
+export async function reaches(container: Container, address: string, port: number): Promise<boolean> {
+  tries += 1;
+  const { exit } = await runScript(container, `nc -w 2 ${address} ${port} </dev/null >/dev/null 2>&1`, { id: `try-${tries}` });
+  return exit.exitStatus === 0;
+}
+
+/** Opens these ports of one destination. */
+export const tcp = (destination: string, ports: readonly number[]): EgressRule => ({
+  protocol: "tcp",
+  destinations: [destination],
+  ports,
+});
