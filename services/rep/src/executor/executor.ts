@@ -103,7 +103,7 @@ export class Executor {
 
   /** Starts a reserved container; its fate is told by the registry. A container that is no longer reserved is left alone. */
   run(guid: InstanceGuid, request: RunRequest): void {
-    const { registry } = this.#options;
+    const { registry, log } = this.#options;
     const started = registry.updateIf(guid, ["reserved"], (record) => ({
       ...record,
       state: "initializing",
@@ -111,6 +111,9 @@ export class Executor {
       task: record.task && { ...record.task, resultFile: request.resultFile },
     }));
     if (!started) return;
+    const { skippedChecks } = request;
+    if (skippedChecks > 0)
+      log.warn({ instance_guid: guid, count: skippedChecks }, "health checks that name no port were left out");
     const { inspectImage } = request;
     if (inspectImage === undefined) this.#track(guid, (running) => this.#create(guid, request, running));
     else this.#track(guid, (running) => this.#inspect(guid, inspectImage, request, running));

@@ -52,6 +52,14 @@ describe("start-up", () => {
     });
   });
 
+  it("tells of every check that did not pass", async () => {
+    const { clock, options } = world({ 1: 100_000, 2: 100_000 });
+    const result = awaitStartup(options, [check(1), check(2), check(3)], 1_000);
+    await clock.advance(1_000);
+    const one = "Timed out after 1s (7 attempts) waiting for startup check to succeed: port";
+    expect(await result).toEqual({ ok: false, afterMs: 1_000, text: `${one} 1 is closed; ${one} 2 is closed` });
+  });
+
   it("has a last try when its time is over", async () => {
     const { clock, options } = world({ 1: 3_000 });
     const result = awaitStartup(options, [check(1)], 3_000);
@@ -104,6 +112,19 @@ describe("liveness", () => {
 });
 
 describe("readiness", () => {
+  it("looks quickly until a check first passes, then at the check's own interval, whatever it finds", async () => {
+    const { clock, options, stop, probes, failing } = world({ 1: 100 });
+    const watching = watchReadiness(options, [check(1, 10_000)], () => undefined);
+    await clock.advance(10_000);
+    failing.add(1);
+    await clock.advance(25_000);
+    stop.abort();
+    await clock.advance(0);
+    await watching;
+    expect(probes).toEqual(["0", "25", "75", "175", "10175", "20175", "30175"].map((at) => `1 at ${at}`));
+    expect(clock.nextTimerMs()).toBeUndefined();
+  });
+
   it("turns with the checks, all of which must pass", async () => {
     const { clock, options, stop, failing } = world({ 2: 200 });
     const seen: string[] = [];

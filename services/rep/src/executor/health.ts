@@ -59,7 +59,14 @@ export async function awaitStartup(
   };
   const results = await Promise.all(checks.map(passes));
   if (options.signal.aborted) return undefined;
-  return results.find((result) => result?.ok === false) ?? { ok: true };
+  const failures = results.filter((result) => result?.ok === false);
+  if (failures.length === 0) return { ok: true };
+  // As for any steps that go on side by side: each tells its own.
+  return {
+    ok: false,
+    afterMs: Math.max(...failures.map(({ afterMs }) => afterMs)),
+    text: failures.map(({ text }) => text).join("; "),
+  };
 }
 
 /** Resolves to the text of the first check that fails, at its interval; `undefined` when the signal aborts. */

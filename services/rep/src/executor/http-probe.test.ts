@@ -1,5 +1,5 @@
 // The HTTP probe against a real server: status, time-out, refusal.
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingHttpHeaders, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { systemClock } from "@muster/shared/clock";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -7,12 +7,16 @@ import { probeHttp } from "./http-probe.js";
 
 let server: Server;
 let port = 0;
-let agent: string | undefined;
+let asked: IncomingHttpHeaders = {};
+let requests = 0;
 beforeEach(async () => {
   server = createServer((request, response) => {
-    agent = request.headers["user-agent"];
+    asked = request.headers;
+    requests += 1;
     if (request.url === "/silent") return;
     if (request.url === "/moved") response.writeHead(302, { location: "/well?x=1" }).end();
+    else if (request.url === "/choices") response.writeHead(300, { location: "/well" }).end();
+    else if (request.url === "/elsewhere") response.writeHead(301, { location: "http://192.0.2.1:1/well" }).end();
     else if (request.url === "/loop") response.writeHead(302, { location: "/loop" }).end();
     else response.writeHead(request.url?.startsWith("/well") ? 200 : 500).end("body");
   });
@@ -29,15 +33,24 @@ const probe = (path: string, timeoutMs = 1_000) =>
 
 it("is healthy with 200 alone, and follows redirects", async () => {
   expect(await probe("/well")).toBeUndefined();
-  expect(agent).toBe("diego-healthcheck");
+  expect(asked).toMatchObject({ "user-agent": "diego-healthcheck", "x-forwarded-proto": "https" });
   expect(await probe("/moved")).toBeUndefined();
+  // On the container itself, wherever it points.
+  expect(await probe("/elsewhere")).toBeUndefined();
 });
 
 it.each([
   { path: "/ill", text: /^failed to make HTTP request to '\/ill' on port \d+: received status code 500 in \d+ms$/ },
+  { path: "/choices", text: /: received status code 300 in \d+ms$/ },
   { path: "/loop", text: /too many redirects$/ },
 ])("says why $path is not", async ({ path, text }) => {
   expect(await probe(path)).toMatch(text);
+});
+
+it("gives up a loop after ten requests", async () => {
+  requests = 0;
+  await probe("/loop");
+  expect(requests).toBe(10);
 });
 
 it("times out", async () => {

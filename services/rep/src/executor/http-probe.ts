@@ -3,7 +3,9 @@ import { request } from "node:http";
 import type { Clock } from "@muster/shared/clock";
 import type { Check } from "../plan/index.js";
 
-const maxRedirects = 10;
+/** As many as Diego's probe makes, and the answers it follows. */
+const maxRequests = 10;
+const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 type Answer = { readonly status: number; readonly location: string | undefined };
 
@@ -49,11 +51,10 @@ export async function probeHttp(clock: Clock, host: string, check: Check): Promi
   const cancel = clock.after(check.timeoutMs, () => abort.abort());
   try {
     let path = check.path;
-    for (let hop = 0; hop <= maxRedirects; hop += 1) {
+    for (let hop = 0; hop < maxRequests; hop += 1) {
       const answer = await get(host, check.port, path, abort.signal);
       if (answer.status === 200) return undefined;
-      const next =
-        answer.status >= 300 && answer.status < 400 && answer.location !== undefined ? pathOf(answer.location, path) : undefined;
+      const next = redirects.has(answer.status) && answer.location !== undefined ? pathOf(answer.location, path) : undefined;
       if (next === undefined)
         return failed(`received status code ${answer.status} in ${Math.round(clock.elapsedMs() - startedMs)}ms`);
       path = next;

@@ -34,6 +34,28 @@ describe("a run request", () => {
       healthSource: "H",
       checks: [{ kind: "http", port: 80, path: "/up", timeoutMs: 200, intervalMs: 5_000 }],
     });
+    expect(request({ checkDefinition: { checks, readinessChecks: checks, logSource: "" } }).skippedChecks).toBe(4);
+    expect(request().skippedChecks).toBe(0);
+  });
+
+  it("has Diego's defaults for http and readiness checks too, and no liveness check where there is only readiness", () => {
+    const http = { port: 8080, path: "", requestTimeoutMs: 0n, intervalMs: 0n };
+    const readinessChecks = [{ httpCheck: http, tcpCheck: undefined }];
+    const built = request({ checkDefinition: { checks: [], readinessChecks, logSource: "" }, monitor: action() });
+    expect(built.start).toMatchObject({
+      checks: [],
+      readinessChecks: [{ kind: "http", port: 8080, path: "/", timeoutMs: 1_000, intervalMs: 30_000 }],
+      monitored: false,
+    });
+    expect(built.monitor).toBeUndefined();
+  });
+
+  it.each([
+    { over: { startTimeoutMs: 0n }, startTimeoutMs: 0 },
+    { over: { startTimeoutMs: 0n, deprecatedStartTimeoutS: 7 }, startTimeoutMs: 7_000 },
+    { over: { startTimeoutMs: 90_000n, deprecatedStartTimeoutS: 7 }, startTimeoutMs: 90_000 },
+  ])("waits $startTimeoutMs ms for a start when asked for $over", ({ over, startTimeoutMs }) => {
+    expect(request(over).start.startTimeoutMs).toBe(startTimeoutMs);
   });
 
   it("takes image credentials only when both are there", () => {

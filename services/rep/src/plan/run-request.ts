@@ -64,6 +64,8 @@ export interface RunRequest extends Surroundings {
   readonly inspectImage: string | undefined;
   /** Of a task; empty: it gives no result. */
   readonly resultFile: string;
+  /** Health checks that are left out because they name no port, or no kind. */
+  readonly skippedChecks: number;
   readonly start: StartInfo;
 }
 
@@ -84,6 +86,8 @@ function checkOf(check: WireCheck): Check | undefined {
 
 const checksOf = (checks: readonly WireCheck[] | undefined): Check[] =>
   (checks ?? []).map(checkOf).filter((check) => check !== undefined);
+
+const skippedOf = (checks: readonly WireCheck[] | undefined): number => (checks?.length ?? 0) - checksOf(checks).length;
 
 /** Setup first, the layers of its own before it, then the action with its sidecars beside it. Source: cell.md section 6. */
 function treeOf(desired: DesiredLRP): Action | undefined {
@@ -145,6 +149,7 @@ export function buildRunRequest(
     inspectImage: undefined,
     ...surroundingsOf(desired),
     resultFile: "",
+    skippedChecks: skippedOf(desired.checkDefinition?.checks) + skippedOf(desired.checkDefinition?.readinessChecks),
     start: {
       logSource: desired.logSource || defaultLogSource,
       logGuid: desired.logGuid,

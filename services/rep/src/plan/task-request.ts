@@ -37,6 +37,7 @@ export function buildTaskRequest(
     inspectImage: inspectImage?.imageUrl,
     ...surroundingsOf(definition),
     resultFile: definition.resultFile,
+    skippedChecks: 0,
     start: {
       logSource: inspectImage?.logSource || definition.logSource || defaultLogSource,
       logGuid: definition.logGuid,
