@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Entropy, seededEntropy } from "../clock/index.js";
-import { asEpochMs, drop, put, Tables, type Write } from "../model/index.js";
+import { asEpochMs, asInstanceGuid, drop, put, Tables, type Write } from "../model/index.js";
+import { actualLRP, task } from "../testing/index.js";
 import { OpenKeys } from "./open-keys.js";
 import { noteChange, nothingTouched, planConvergence } from "./plan.js";
 import { cell, cellIds, cluster, desired, rowArbitrary, shown, time } from "./testing/clusters.js";
@@ -64,6 +65,29 @@ describe("keys kept open as changes come", () => {
     expect(apply(put("featureFlag", { name: "diego_docker", enabled: true }))).toEqual(["missing 0", "missing 1"]);
     expect(apply(put("desiredLRP", desired(0, 1, 0, true)))).toEqual(["missing 0"]);
     expect(keys.size).toBe(1);
+  });
+
+  it("are those of a cell's instances and tasks from its loss until its return", () => {
+    const tables = new Tables();
+    const keys = new OpenKeys(tables);
+    const [cellId] = cellIds;
+    if (cellId === undefined) throw new Error("no cell");
+    const refresh = (...writes: Write[]): number => {
+      const touched = nothingTouched();
+      for (const write of writes) noteChange(touched, tables.apply(write));
+      keys.refresh(touched);
+      keys.plan(time);
+      return keys.size;
+    };
+    const wanted = desired(0, 1, 0, false);
+    const instanceKey = { instanceGuid: asInstanceGuid("i"), cellId };
+    const row = actualLRP({ processGuid: wanted.processGuid, state: "CLAIMED", instanceKey });
+    refresh(put("desiredLRP", wanted), put("actualLRP", row), put("task", task({ state: "RUNNING", cellId })));
+    expect(refresh(put("cell", cell(cellId, undefined)))).toBe(0);
+    expect(refresh(put("cell", cell(cellId, 20_000)))).toBe(2);
+    expect(keys.plan(time).repairs.map(({ rule }) => rule)).toEqual(["cell-lost", "task-cell-lost"]);
+    expect(refresh(put("cell", cell(cellId, undefined)))).toBe(0);
+    expect(refresh(drop("cell", cell(cellId, undefined)))).toBe(2);
   });
 
   it("are few where all is well", () => {
