@@ -1,10 +1,6 @@
 // Keeps rows and containers in harmony: gathers facts of what changed, plans, and carries the plan out over the session.
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import type { ReportItem, ReportReply } from "@muster/proto/muster/v1/report";
-import type { Clock } from "@muster/shared/clock";
-import { BbsError } from "@muster/shared/errors";
-import type { Log } from "@muster/shared/log";
-import type { Mirror } from "@muster/shared/mirror";
 import {
   type ActualLRP,
   asInstanceGuid,
@@ -13,12 +9,11 @@ import {
   type InstanceGuid,
   type ProcessGuid,
 } from "@muster/shared/model";
-import type { Executor } from "./executor/executor.js";
+import { againMs, type HarmonyOptions, oncePerTick, Quiet, Starter, settleMs } from "./harmony.js";
 import {
   type Accepted,
   acceptedNothing,
   buildRunRequest,
-  type CellLends,
   type ContainerRecord,
   type HarmonizeMode,
   type InstanceFacts,
@@ -31,21 +26,10 @@ import {
   type ReportStep,
   texts,
 } from "./plan/index.js";
-import type { Registry } from "./registry.js";
 import { reportItem } from "./report/items.js";
-import type { ReportSession } from "./report/session.js";
 
-export interface HarmonizerOptions {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly registry: Registry;
-  readonly executor: Executor;
-  readonly mirror: Mirror;
-  readonly session: ReportSession;
+export interface HarmonizerOptions extends HarmonyOptions {
   readonly fetchDesiredLRP: (processGuid: string, signal: AbortSignal) => Promise<DesiredLRP>;
-  readonly cell: { readonly cellId: string; readonly zone: string; readonly pollingMs: number };
-  readonly adopting: () => boolean;
-  readonly lends: CellLends;
   readonly evacuating: () => boolean;
   /** The comparison of everything is due: for those who keep something else in harmony at the same pace. */
   readonly onComparison: () => void;
@@ -58,15 +42,10 @@ interface Slot {
   readonly index: number;
 }
 
-/** After an outcome was answered, the mirror has this long to show it before the row is reported again. */
-const settleMs = 10_000;
-/** Before a report that nobody answered is made again. */
-const againMs = 500;
 /** A reservation that was never claimed. Source: cell.md section 5. */
 const expiryMs = 60_000;
 /** Between comparisons while the cell is being emptied (rule R4). Source: cell.md section 4. */
 export const evacuationPollMs = 10_000;
-const fetchRetryMs = { first: 50, max: 2_000 };
 
 const kindOfCase: Readonly<Record<string, ReportKind>> = {
   claimed: "claimed",
@@ -86,18 +65,19 @@ export class Harmonizer {
   readonly #dirty = new Map<InstanceGuid, Slot>();
   readonly #accepted = new Map<InstanceGuid, Accepted>();
   readonly #inFlight = new Set<InstanceGuid>();
-  /** Nothing is reported of these before that time (elapsed). */
-  readonly #quietUntil = new Map<InstanceGuid, number>();
-  readonly #starting = new Set<InstanceGuid>();
+  readonly #quiet: Quiet<InstanceGuid>;
+  readonly #starter: Starter;
+  readonly #schedule = oncePerTick(() => this.#turn());
   readonly #refreshing = new Set<InstanceGuid>();
   /** Aborted to end the present pause between comparisons. */
   #pause = new AbortController();
   #mode: HarmonizeMode = "changes";
-  #scheduled = false;
   #signal: AbortSignal = AbortSignal.abort();
 
   constructor(options: HarmonizerOptions) {
     this.#options = options;
+    this.#quiet = new Quiet(options.clock);
+    this.#starter = new Starter(options);
     options.registry.onChange((guid, record, before) => {
       if ((record ?? before)?.task !== undefined) return;
       const key = (record ?? before)?.key;
@@ -135,8 +115,7 @@ export class Harmonizer {
   /** Looks at every container and every row at the next turn, also at those believed to be in order. */
   everything(): void {
     this.#mode = "everything";
-    const nowMs = this.#options.clock.elapsedMs();
-    for (const [guid, untilMs] of this.#quietUntil) if (untilMs <= nowMs) this.#quietUntil.delete(guid);
+    this.#quiet.sweep();
     for (const record of this.#options.registry.all()) {
       if (record.task === undefined) this.#dirty.set(record.instanceGuid, record.key);
     }
@@ -200,7 +179,7 @@ export class Harmonizer {
         executor.stop(guid);
         return;
       case "delete":
-        this.#hush(guid, settleMs);
+        this.#quiet.hush(guid, settleMs);
         executor.delete(guid);
         return;
       case "later":
@@ -214,7 +193,7 @@ export class Harmonizer {
   }
 
   #quietFor(guid: InstanceGuid, item: ReportItem, ms: number): void {
-    this.#hush(guid, ms);
+    this.#quiet.hush(guid, ms);
     this.#options.clock.after(ms, () => this.#lookAgain(guid, item));
   }
 
@@ -227,10 +206,6 @@ export class Harmonizer {
   #lookAgain(guid: InstanceGuid, item: ReportItem): void {
     const key = item.actualLrpKey;
     if (key !== undefined) this.#look(guid, { processGuid: asProcessGuid(key.processGuid), index: key.index });
-  }
-
-  #hush(guid: InstanceGuid, ms: number): void {
-    this.#quietUntil.set(guid, this.#options.clock.elapsedMs() + ms);
   }
 
   #onRows(changes: readonly Change[], snapshot: boolean): void {
@@ -258,16 +233,7 @@ export class Harmonizer {
     this.#schedule();
   }
 
-  /** One turn for everything that changed in this tick. */
-  #schedule(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    queueMicrotask(() => {
-      this.#scheduled = false;
-      this.#turn();
-    });
-  }
-
+  /** One turn for everything that changed in a tick. */
   #turn(): void {
     const { mirror, session, clock, adopting, executor, onBulkSync } = this.#options;
     const startedMs = clock.elapsedMs();
@@ -300,10 +266,8 @@ export class Harmonizer {
   }
 
   #facts(instanceGuid: InstanceGuid, slot: Slot): InstanceFacts {
-    const { registry, executor, mirror, clock, cell } = this.#options;
-    const quietUntil = this.#quietUntil.get(instanceGuid);
-    const quiet = quietUntil !== undefined && clock.elapsedMs() < quietUntil;
-    if (quietUntil !== undefined && !quiet) this.#quietUntil.delete(instanceGuid);
+    const { registry, executor, mirror, cell } = this.#options;
+    const quiet = this.#quiet.has(instanceGuid);
     const all = mirror.tables.rows(slot.processGuid, slot.index);
     const rows = [all.ORDINARY, all.EVACUATING, all.SUSPECT].filter(
       (row): row is ActualLRP => row?.instanceKey?.instanceGuid === instanceGuid && row.instanceKey.cellId === cell.cellId,
@@ -319,35 +283,12 @@ export class Harmonizer {
     };
   }
 
-  /** A claim was accepted: fetches what to run and runs it. Tries as long as the container waits for it. */
-  async #start(guid: InstanceGuid): Promise<void> {
-    const { registry, executor, clock, log, fetchDesiredLRP, lends } = this.#options;
-    if (this.#starting.has(guid)) return;
-    this.#starting.add(guid);
-    try {
-      for (let retryMs = fetchRetryMs.first; !this.#signal.aborted; retryMs = Math.min(fetchRetryMs.max, retryMs * 2)) {
-        const record = registry.get(guid);
-        if (record?.state !== "reserved" || record.stopped) return;
-        try {
-          const desired = await fetchDesiredLRP(record.key.processGuid, this.#signal);
-          const request = buildRunRequest(desired, record.key, guid, lends);
-          if ("fault" in request) executor.refuse(guid, "crashed", request.fault);
-          else executor.run(guid, request);
-          return;
-        } catch (err) {
-          if (this.#signal.aborted) return;
-          // The DesiredLRP is gone, or the row is no longer ours: nothing to run. Anything else is tried again.
-          if (err instanceof BbsError && (err.code === "ResourceNotFound" || err.code === "PermissionDenied")) {
-            executor.refuse(guid, "removed", err.message);
-            return;
-          }
-          log.warn({ err, instance_guid: guid, retry_ms: retryMs }, "run information could not be fetched");
-          await clock.sleep(retryMs, this.#signal).catch(() => undefined);
-        }
-      }
-    } finally {
-      this.#starting.delete(guid);
-    }
+  /** A claim was accepted. */
+  #start(guid: InstanceGuid): Promise<void> {
+    const { fetchDesiredLRP, lends } = this.#options;
+    return this.#starter.start(guid, this.#signal, async ({ key }) =>
+      buildRunRequest(await fetchDesiredLRP(key.processGuid, this.#signal), key, guid, lends),
+    );
   }
 
   /**
@@ -369,7 +310,7 @@ export class Harmonizer {
       // A DesiredLRP that is gone has its instances stopped by other means.
       if (!this.#signal.aborted)
         log.warn({ err, instance_guid: guid, retry_ms: againMs }, "routes and tags could not be fetched");
-      this.#hush(guid, againMs);
+      this.#quiet.hush(guid, againMs);
       clock.after(againMs, () => this.#look(guid, record.key));
     } finally {
       this.#refreshing.delete(guid);
@@ -381,7 +322,7 @@ export class Harmonizer {
     const { session, registry } = this.#options;
     const due = registry.get(guid)?.state === "running" && !this.#inFlight.has(guid);
     if (!due || session.phase !== "decided" || session.room < 1) {
-      this.#hush(guid, againMs);
+      this.#quiet.hush(guid, againMs);
       this.#options.clock.after(againMs, () => this.#look(guid, key));
       return;
     }

@@ -1,15 +1,10 @@
 // Keeps tasks and their containers in harmony, as the harmonizer does for instances: facts of what changed, a plan, reports over the session.
 import type { Task as WireTask } from "@muster/proto/models/task";
 import type { ReportItem, ReportReply } from "@muster/proto/muster/v1/report";
-import type { Clock } from "@muster/shared/clock";
-import { BbsError } from "@muster/shared/errors";
-import type { Log } from "@muster/shared/log";
-import type { Mirror } from "@muster/shared/mirror";
 import { asInstanceGuid, asTaskGuid, type Change, type InstanceGuid, type Task, type TaskGuid } from "@muster/shared/model";
-import type { Executor } from "./executor/executor.js";
+import { againMs, type HarmonyOptions, oncePerTick, Quiet, Starter, settleMs } from "./harmony.js";
 import {
   buildTaskRequest,
-  type CellLends,
   type ContainerRecord,
   type HarmonizeMode,
   planTask,
@@ -18,28 +13,12 @@ import {
   type TaskReportKind,
   type TaskStep,
 } from "./plan/index.js";
-import type { Registry } from "./registry.js";
 import { taskReportItem } from "./report/items.js";
-import type { ReportSession } from "./report/session.js";
 
-export interface TaskHarmonizerOptions {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly registry: Registry;
-  readonly executor: Executor;
-  readonly mirror: Mirror;
-  readonly session: ReportSession;
+export interface TaskHarmonizerOptions extends HarmonyOptions {
   /** @throws BbsError */
   readonly fetchTask: (taskGuid: string, signal: AbortSignal) => Promise<WireTask>;
-  readonly cell: { readonly cellId: string; readonly pollingMs: number };
-  readonly adopting: () => boolean;
-  readonly lends: CellLends;
 }
-
-/** After an outcome was answered, the mirror has this long to show it before the task is reported again. */
-const settleMs = 10_000;
-const againMs = 500;
-const fetchRetryMs = { first: 50, max: 2_000 };
 
 const kindOfCase: Readonly<Record<string, TaskReportKind>> = {
   taskStarted: "task-started",
@@ -56,14 +35,16 @@ export class TaskHarmonizer {
   /** Containers whose start the BBS has accepted. */
   readonly #accepted = new Set<InstanceGuid>();
   readonly #inFlight = new Set<About>();
-  readonly #quietUntil = new Map<About, number>();
-  readonly #starting = new Set<InstanceGuid>();
+  readonly #quiet: Quiet<About>;
+  readonly #starter: Starter;
+  readonly #schedule = oncePerTick(() => this.#turn());
   #mode: HarmonizeMode = "changes";
-  #scheduled = false;
   #signal: AbortSignal = AbortSignal.abort();
 
   constructor(options: TaskHarmonizerOptions) {
     this.#options = options;
+    this.#quiet = new Quiet(options.clock);
+    this.#starter = new Starter(options);
     options.registry.onChange((guid, record, before) => {
       const task = (record ?? before)?.task;
       if (task === undefined) return;
@@ -80,8 +61,7 @@ export class TaskHarmonizer {
 
   everything(): void {
     this.#mode = "everything";
-    const nowMs = this.#options.clock.elapsedMs();
-    for (const [about, untilMs] of this.#quietUntil) if (untilMs <= nowMs) this.#quietUntil.delete(about);
+    this.#quiet.sweep();
     for (const record of this.#options.registry.all()) if (record.task !== undefined) this.#dirty.add(record.task.guid);
     for (const guid of this.#options.mirror.tables.tasks.keys()) this.#dirty.add(guid);
     this.#schedule();
@@ -118,7 +98,7 @@ export class TaskHarmonizer {
         executor.discard(container);
         return;
       case "delete":
-        this.#hush(about, settleMs);
+        this.#quiet.hush(about, settleMs);
         executor.delete(container);
         return;
       case "later":
@@ -132,12 +112,8 @@ export class TaskHarmonizer {
   }
 
   #lookAfter(about: About, taskGuid: TaskGuid, ms: number): void {
-    this.#hush(about, ms);
+    this.#quiet.hush(about, ms);
     this.#options.clock.after(ms, () => this.#look(taskGuid));
-  }
-
-  #hush(about: About, ms: number): void {
-    this.#quietUntil.set(about, this.#options.clock.elapsedMs() + ms);
   }
 
   #onRows(changes: readonly Change[], snapshot: boolean): void {
@@ -164,15 +140,6 @@ export class TaskHarmonizer {
   #look(taskGuid: TaskGuid): void {
     this.#dirty.add(taskGuid);
     this.#schedule();
-  }
-
-  #schedule(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    queueMicrotask(() => {
-      this.#scheduled = false;
-      this.#turn();
-    });
   }
 
   #turn(): void {
@@ -206,7 +173,7 @@ export class TaskHarmonizer {
     const settling = (container: ContainerRecord | undefined): boolean => {
       const about = container?.instanceGuid ?? taskGuid;
       const destroying = container !== undefined && executor.isDestroying(container.instanceGuid);
-      return destroying || this.#inFlight.has(about) || this.#quiet(about);
+      return destroying || this.#inFlight.has(about) || this.#quiet.has(about);
     };
     return {
       taskGuid,
@@ -217,43 +184,14 @@ export class TaskHarmonizer {
     };
   }
 
-  #quiet(about: About): boolean {
-    const untilMs = this.#quietUntil.get(about);
-    if (untilMs === undefined) return false;
-    if (this.#options.clock.elapsedMs() < untilMs) return true;
-    this.#quietUntil.delete(about);
-    return false;
-  }
-
-  /** The task is this cell's: fetches what to run and runs it. Tries as long as the container waits for it. */
-  async #start(guid: InstanceGuid, taskGuid: TaskGuid): Promise<void> {
-    const { registry, executor, clock, log, fetchTask, lends } = this.#options;
-    if (this.#starting.has(guid)) return;
-    this.#starting.add(guid);
-    try {
-      for (let retryMs = fetchRetryMs.first; !this.#signal.aborted; retryMs = Math.min(fetchRetryMs.max, retryMs * 2)) {
-        const record = registry.get(guid);
-        if (record?.state !== "reserved" || record.stopped) return;
-        try {
-          const { taskDefinition } = await fetchTask(taskGuid, this.#signal);
-          const request =
-            taskDefinition === undefined ? { fault: "the task has no definition" } : buildTaskRequest(taskDefinition, lends);
-          if ("fault" in request) executor.refuse(guid, "crashed", `failed to run container: ${request.fault}`);
-          else executor.run(guid, request);
-          return;
-        } catch (err) {
-          if (this.#signal.aborted) return;
-          // The task is gone, or no longer ours: nothing to run. Anything else is tried again.
-          if (err instanceof BbsError && (err.code === "ResourceNotFound" || err.code === "PermissionDenied")) {
-            executor.refuse(guid, "removed", err.message);
-            return;
-          }
-          log.warn({ err, task_guid: taskGuid, retry_ms: retryMs }, "task could not be fetched");
-          await clock.sleep(retryMs, this.#signal).catch(() => undefined);
-        }
-      }
-    } finally {
-      this.#starting.delete(guid);
-    }
+  /** The task is this cell's. */
+  #start(guid: InstanceGuid, taskGuid: TaskGuid): Promise<void> {
+    const { fetchTask, lends } = this.#options;
+    return this.#starter.start(guid, this.#signal, async () => {
+      const { taskDefinition } = await fetchTask(taskGuid, this.#signal);
+      const request =
+        taskDefinition === undefined ? { fault: "the task has no definition" } : buildTaskRequest(taskDefinition, lends);
+      return "fault" in request ? { fault: `failed to run container: ${request.fault}` } : request;
+    });
   }
 }
