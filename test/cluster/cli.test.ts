@@ -185,13 +185,15 @@ describe("the command line", () => {
     try {
       await platform.muster("disable-feature-flag", "diego_docker");
       type Cycle = { readonly repairs: readonly { rule: string; key: string; why: string; outcome: string }[] };
-      const planned = (await platform.json<Cycle>("converge", "--dry-run")).repairs;
-      expect(planned.map(({ rule, outcome }) => `${rule} ${outcome}`)).toEqual(["surplus planned", "surplus planned"]);
+      // Finished tasks may be due to go by now, too.
+      const surplus = ({ repairs }: Cycle) => repairs.filter(({ rule }) => rule === "surplus");
+      const planned = surplus(await platform.json<Cycle>("converge", "--dry-run"));
+      expect(planned.map(({ outcome }) => outcome)).toEqual(["planned", "planned"]);
       expect(planned[0]?.key).toMatch(/\/0\/ORDINARY$/);
       expect(await platform.running("web")).toHaveLength(2);
       const [first] = (await platform.json<Explanation>("explain", "web/0")).instances;
       expect(first).toMatchObject({ what_to_do: expect.stringContaining("enable-feature-flag diego_docker") });
-      const done = (await platform.json<Cycle>("converge")).repairs;
+      const done = surplus(await platform.json<Cycle>("converge"));
       expect(done.map(({ outcome }) => outcome)).toEqual(["done", "done"]);
     } finally {
       process.kill(converger.pid, "SIGCONT");
