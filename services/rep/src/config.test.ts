@@ -37,3 +37,15 @@ it.each([
 ])("refuses $over", ({ over, text }) => {
   expect(() => parse(over)).toThrow(text);
 });
+
+it("has certificates of instances for a day, with EC keys, once an authority is named whole", () => {
+  expect(parse({}).instance_identity).toBeUndefined();
+  expect(parse({ instance_identity: { cert_file: "c", key_file: "k" } }).instance_identity).toEqual({
+    cert_file: "c",
+    key_file: "k",
+    validity_ms: 86_400_000,
+    key_type: "ec",
+  });
+  expect(() => parse({ instance_identity: { cert_file: "c" } })).toThrow(/instance_identity\.key_file/);
+  expect(() => parse({ trusted_system_certificates_dir: "here" })).toThrow(/trusted_system_certificates_dir/);
+});

@@ -94,8 +94,9 @@ async function serve(config: RepConfig, { signal, log }: ServiceContext): Promis
   }
 }
 
-async function identityOf({ instance_identity: settings }: RepConfig) {
-  if (settings === undefined) return undefined;
+/** Nobody reads the certificate of a container that is in memory only. */
+async function identityOf({ instance_identity: settings, runtime }: RepConfig) {
+  if (settings === undefined || runtime === "simulated") return undefined;
   const authority = await InstanceAuthority.open(settings, settings.key_type, systemClock.nowMs());
   return { authority, validityMs: settings.validity_ms };
 }
