@@ -175,6 +175,9 @@ function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceI
   );
 }
 
+/** A rep that takes none of its replies is cut: each may answer thousands of items. */
+const maxUnreadReplies = 1_000;
+
 /** One bidirectional stream is one session; its messages are taken in order, and reading pauses while too much is undecided. */
 function reportHandler(active: ActiveBbs, { elapsedMs, observe }: ServeOptions) {
   return (call: ServerDuplexStream<ReportRequest, ReportResponse>): void => {
@@ -199,7 +202,9 @@ function reportHandler(active: ActiveBbs, { elapsedMs, observe }: ServeOptions) 
     const session = active.openSession(
       certifiedCell,
       (response) => {
-        if (!over) call.write(response);
+        if (over) return;
+        call.write(response);
+        if (call.writableLength > maxUnreadReplies) session.cut("the rep does not read its replies");
       },
       (end) => finish(end.error),
     );

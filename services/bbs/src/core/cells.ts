@@ -3,6 +3,7 @@ import type { PresenceContent } from "@muster/shared/codec";
 import { encodeRecord } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import { type Cell, type CellId, drop, put, type Write } from "@muster/shared/model";
+import { removed } from "./actual-lrp.js";
 import { type Command, maxCommandRecords, unchanged } from "./decision.js";
 import { failedTask, lostCellReason } from "./task.js";
 
@@ -15,7 +16,10 @@ export interface PresenceRequest {
 
 const sameRecord = (a: Cell, b: Cell): boolean => Buffer.compare(encodeRecord("cell", a), encodeRecord("cell", b)) === 0;
 
-/** R6: the same owner takes over at once, another collides while the presence lives. @throws BbsError LockCollision */
+/** Thousands of presences are listed in one message: none may be large. Diego's bound of a lock's value. */
+const maxPresenceBytes = 4_096;
+
+/** R6: the same owner takes over at once, another collides while the presence lives. @throws BbsError LockCollision, InvalidRequest */
 export const registerPresence =
   ({ content, owner, ttlMs, evacuating }: PresenceRequest): Command<void> =>
   (state) => {
@@ -24,6 +28,13 @@ export const registerPresence =
       throw new BbsError("LockCollision", `cell ${content.cellId} is held by another rep`, { cell_id: content.cellId });
     }
     const cell: Cell = { ...content, owner, ttlMs, evacuating, lostAtMs: undefined };
+    const bytes = encodeRecord("cell", cell).byteLength;
+    if (bytes > maxPresenceBytes) {
+      throw new BbsError(
+        "InvalidRequest",
+        `the presence of cell ${content.cellId} has ${bytes} bytes, where ${maxPresenceBytes} are allowed: shorten its tags, annotations or stacks`,
+      );
+    }
     return held !== undefined && sameRecord(held, cell)
       ? unchanged(undefined)
       : { writes: [put("cell", cell)], reply: undefined };
@@ -39,7 +50,7 @@ export const losePresence =
   };
 
 /**
- * C2: one step of forgetting a cell for good: its Suspect and Evacuating rows go, the tasks it ran fail, then its record goes. `done`
+ * C2: one step of forgetting a cell for good: its rows go, the tasks it ran fail, then its record goes. `done`
  * says whether it is over.
  * @throws BbsError ResourceConflict while the presence lives, ResourceNotFound for a cell nothing knows of.
  */
@@ -52,12 +63,13 @@ export const forgetCell =
         cell_id: cellId,
       });
     }
-    const rows = [...state.tables.rowsOnCell(cellId)].filter((row) => row.presence !== "ORDINARY");
+    const rows = [...state.tables.rowsOnCell(cellId)];
     const tasks = [...state.tables.tasksOnCell(cellId)].filter((task) => task.state === "RUNNING");
     if (cell === undefined && rows.length === 0 && tasks.length === 0)
       throw new BbsError("ResourceNotFound", `no cell is called ${cellId}`);
     const all: Write[] = [
-      ...rows.map((row) => drop("actualLRP", row)),
+      // An Ordinary row (the loss is held back, or not yet seen to) is as a removed one: a wanted index asks for another place.
+      ...rows.map((row) => removed(state, row, context)),
       ...tasks.map((task) => put("task", failedTask(task, lostCellReason, context))),
     ];
     const step = all.slice(0, maxCommandRecords - 1);

@@ -436,6 +436,21 @@ describe("presences", () => {
     expect(state.tables.cell(asCellId("cell-1"))).toMatchObject({ owner: "two", lostAtMs: undefined });
   });
 
+  it("one too large to be listed with thousands of others is refused, with its size", () => {
+    const annotations = new Map([["a", "x".repeat(4_096)]]);
+    const large = registerPresence({ content: { ...content, annotations }, owner: "one", ttlMs: 5_000, evacuating: false });
+    const state = stateWith();
+    expect(() => run(state, large)).toThrow(expect.objectContaining({ code: "InvalidRequest" }));
+    expect(state.tables.cells.size).toBe(0);
+  });
+
+  it("forgetting a cell whose loss is held back asks for other places, and leaves no marked row behind", () => {
+    const of = (guid: string, index: number, fields = {}) => ({ ...running(guid, "cell-1", fields), index });
+    const state = stateWith(lost("cell-1", 1), desired({ instances: 2 }), ...rows(of("a", 0), of("b", 1, { stopMarked: true })));
+    expect(run(state, forgetCell(asCellId("cell-1")))).toEqual({ done: true });
+    expect(rowsAsWords(state)).toEqual(["ORDINARY UNCLAIMED"]);
+  });
+
   it("forgetting is refused while the cell lives, and takes its suspect rows with it", () => {
     const state = stateWith(live("cell-1"), desired(), ...rows(row(), running("a", "cell-1", { presence: "SUSPECT" })));
     expect(() => run(state, forgetCell(asCellId("cell-1")))).toThrow(expect.objectContaining({ code: "ResourceConflict" }));

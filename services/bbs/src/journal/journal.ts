@@ -57,6 +57,8 @@ export interface JournalOptions {
 
 /** Unsettled for longer than this, the store counts as away. */
 const stalledMs = 1_000;
+/** After that time what has been received is read first: this process may be the one that is late, not the store. */
+const readFirstMs = 50;
 /** Bounds of what may wait: commands beyond it are refused before they are decided, and reads before they hold anything. */
 const maxWaiting = 20_000;
 const maxWaitingBytes = 64 * 1024 * 1024;
@@ -91,6 +93,8 @@ export class Journal {
   readonly #startedAtMs: number;
   readonly #startTimeMs: number;
   #cancelStallTimer: (() => void) | undefined;
+  /** The batch that the store has not settled in time, for as long as it is in flight. */
+  #stalled: Batch | undefined;
 
   constructor(options: JournalOptions) {
     this.#options = options;
@@ -114,7 +118,7 @@ export class Journal {
 
   /** Whether the store has been answering. */
   get stalled(): boolean {
-    return this.#inFlight !== undefined && this.#options.clock.elapsedMs() - this.#inFlightSinceMs > stalledMs;
+    return this.#stalled !== undefined && this.#stalled === this.#inFlight;
   }
 
   /** Why nothing is written at present, if so. */
@@ -348,7 +352,7 @@ export class Journal {
   /** A confirmation that takes longer than the stall bound is given up; reads cost nothing to repeat. */
   #bounded(confirmed: Promise<boolean>): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      const cancel = this.#options.clock.after(stalledMs, () => reject(new BbsError("Timeout", "confirmation timed out")));
+      const cancel = this.#afterStall(() => reject(new BbsError("Timeout", "confirmation timed out")));
       confirmed.then(
         (holds) => {
           cancel();
@@ -442,10 +446,20 @@ export class Journal {
 
   /** After 1 s those who wait are told that the outcome is unknown; the batch itself goes on. */
   #watchStall(batch: Batch): void {
-    this.#cancelStallTimer = this.#options.clock.after(stalledMs + 1, () => {
+    this.#cancelStallTimer = this.#afterStall(() => {
+      this.#stalled = batch;
       batch.settle(unsettled());
       for (const waiting of this.#queue) waiting.settle(unsettled());
     });
+  }
+
+  /** Runs once the store has had its time to answer, and its answer, had there been one, would have been read. */
+  #afterStall(run: () => void): () => void {
+    const { clock } = this.#options;
+    let cancel = clock.after(stalledMs + 1, () => {
+      cancel = clock.after(readFirstMs, run);
+    });
+    return () => cancel();
   }
 
   #fence(cause: BbsError): void {

@@ -44,7 +44,7 @@ async function lead() {
     write("second");
     write("third");
   };
-  return { active, clock, waiting, said, twoCommits };
+  return { active, clock, faults, write, waiting, said, twoCommits };
 }
 
 describe("replies of a commit that another one follows", () => {
@@ -78,5 +78,30 @@ describe("replies of a commit that another one follows", () => {
     await clock.advance(0);
     expect(said).toContain("first");
     expect(said.filter((one) => one.includes("unknown"))).toHaveLength(2);
+  });
+});
+
+describe("a store that takes a second", () => {
+  it("is given the time in which its answer is read, should this process be the one that is late", async () => {
+    const { active, clock, faults, write, said } = await lead();
+    faults.latencyMs = 1_020;
+    write("first");
+    await clock.advance(1_010);
+    expect({ said, stalled: active.journal.stalled }).toEqual({ said: [], stalled: false });
+    await clock.advance(20);
+    expect(said).toEqual(["first"]);
+  });
+
+  it("and longer counts as away, until it answers", async () => {
+    const { active, clock, faults, write, said } = await lead();
+    faults.latencyMs = 1_200;
+    write("first");
+    await clock.advance(1_060);
+    expect({ said, stalled: active.journal.stalled }).toEqual({
+      said: ["first: BbsError: the store does not answer; outcome unknown"],
+      stalled: true,
+    });
+    await clock.advance(200);
+    expect(active.journal.stalled).toBe(false);
   });
 });
