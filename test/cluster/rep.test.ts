@@ -108,7 +108,8 @@ const read = async (taskGuid: string): Promise<Task | undefined> =>
 
 /** `Task.State.Completed`; what follows it has ended too. */
 const completed = 3;
-async function ended(taskGuid: string, ms = 30_000): Promise<Task> {
+/** A task that found no cell at its first try, since that was silent for a moment, is tried again after 30 s (rule P3). */
+async function ended(taskGuid: string, ms = 90_000): Promise<Task> {
   let task: Task | undefined;
   await platform.eventually(
     `task ${taskGuid} ends`,
