@@ -178,12 +178,13 @@ export class CellSeat extends Seat {
     return garden;
   }
 
-  /** Tells of every process of a task that comes to its own end. */
+  /** Tells of every process of a task, and of those that come to their own end. */
   #tellEnds(container: Container, taskGuid: string): void {
     const run = container.run.bind(container);
     container.run = async (spec, output) => {
+      this.stage.taskRuns(taskGuid, "begun");
       const started = await run(spec, output);
-      void started.exited.then(({ signal }) => (signal === undefined ? this.stage.taskRan(taskGuid) : undefined));
+      void started.exited.then(({ signal }) => (signal === undefined ? this.stage.taskRuns(taskGuid, "ended") : undefined));
       return started;
     };
   }

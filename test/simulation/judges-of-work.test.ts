@@ -52,7 +52,10 @@ describe("a task", () => {
       expect(lives.see(change(before, after))).toEqual([]);
     expect(lives.see(change(undefined, pending)).join()).toContain("was gone");
     expect(lives.see(change(pending, completed)).join()).toContain("ended 2 times");
-    expect([lives.ran("t"), lives.ran("t")].flat().join()).toContain("I35");
+    for (const what of ["begun", "ended"] as const) {
+      expect(lives.runs("t", what)).toEqual([]);
+      expect(lives.runs("t", what).join()).toContain("I35");
+    }
   });
 });
 

@@ -21,8 +21,8 @@ export interface Stage {
   readonly door: BbsDoor;
   /** Something that must not happen has happened. */
   readonly wrong: (what: string) => void;
-  /** A process of a task came to its own end. */
-  readonly taskRan: (taskGuid: string) => void;
+  /** A process of a task was started, or came to its own end. */
+  readonly taskRuns: (taskGuid: string, what: "begun" | "ended") => void;
   /** A service's log line: for people who replay a seed, never part of what a run does. */
   readonly heard: (line: string) => void;
 }

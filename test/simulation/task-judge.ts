@@ -73,14 +73,20 @@ export interface TaskLife {
 /** Every task that was ever stored. */
 export class TaskLives {
   readonly #lives = new Map<string, TaskLife>();
+  readonly #begun = new Set<string>();
   readonly #ranToEnd = new Set<string>();
 
   of(taskGuid: string): TaskLife | undefined {
     return this.#lives.get(taskGuid);
   }
 
-  /** I35: a task's process came to its own end. Returns what is wrong with that. */
-  ran(taskGuid: string): string[] {
+  /** I35: a task's process was started, or came to its own end. Returns what is wrong with that. */
+  runs(taskGuid: string, what: "begun" | "ended"): string[] {
+    if (what === "begun") {
+      const again = this.#begun.has(taskGuid) ? [`I35 ${taskGuid} was started twice`] : [];
+      this.#begun.add(taskGuid);
+      return again;
+    }
     const faults = this.#ranToEnd.has(taskGuid) ? [`I35 ${taskGuid} was carried out twice`] : [];
     this.#ranToEnd.add(taskGuid);
     return faults;

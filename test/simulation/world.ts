@@ -130,7 +130,7 @@ export class SimWorld {
       truth: this.truth,
       door: this.door,
       wrong: (what) => this.#judge([what]),
-      taskRan: (taskGuid) => this.#judge(this.#taskLives.ran(taskGuid)),
+      taskRuns: (taskGuid, what) => this.#judge(this.#taskLives.runs(taskGuid, what)),
       heard: (line) => echo?.(`${(clock.elapsedMs() / 1_000).toFixed(3)}   ${line}`),
     };
     const numbers = Array.from({ length: cells }, (_, at) => at + 1);
