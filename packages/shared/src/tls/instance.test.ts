@@ -12,11 +12,12 @@ import { type InstanceKeys, KeyReserve } from "./key-reserve.js";
 
 const nowMs = Math.floor(systemClock.nowMs() / 1_000) * 1_000;
 const dayMs = 86_400_000;
-const folder = mkdtempSync(join(tmpdir(), "muster-instance-"));
+let folder = "";
 let files: InstanceAuthorityFiles;
 let caPem = "";
 
 beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "muster-instance-"));
   const authority = await createAuthority("instances of a test", nowMs);
   caPem = authority.certificatePem;
   files = write("ca", caPem, authority.keyPem);
