@@ -33,7 +33,6 @@ export const eventKinds = [
   "task left unresolved",
   "task gone",
   "mass loss",
-  "stale surplus left",
   "stale surplus taken by the flag",
 ] as const;
 export type EventKind = (typeof eventKinds)[number];

@@ -121,7 +121,7 @@ describe("a repair", () => {
   it("that was carried out all the same is told of", async () => {
     const wrong: string[] = [];
     const own = { repair: async (_items: readonly unknown[]) => [{ outcome: RepairOutcome.REPAIR_OUTCOME_DONE, dueInMs: 0n }] };
-    const events = { leftStale: () => undefined, takenByFlag: () => undefined, wrong: (what: string) => wrong.push(what) };
+    const events = { takenByFlag: () => undefined, wrong: (what: string) => wrong.push(what) };
     judgeRepairs(own as never, { state: { tables }, journal: { nowMs: () => t0 } } as never, events);
     await own.repair([item("cell-lost")]);
     expect(wrong.join()).toContain("C3");

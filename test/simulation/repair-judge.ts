@@ -7,8 +7,7 @@ import { type ActualLRP, asCellId, type CellId, type ClusterView, presences } fr
 type View = Pick<ClusterView, "rows" | "desiredLRP" | "task" | "domain" | "cell" | "cells" | "flag">;
 
 export interface RepairEvents {
-  /** Surplus was left alone because its domain is not fresh, or taken in spite of it because of the flag (I14). */
-  leftStale(): void;
+  /** Surplus was taken although its domain is not fresh, because of the flag (I14's declared exception). */
   takenByFlag(): void;
   wrong(what: string): void;
 }
@@ -28,8 +27,9 @@ export function judgeRepairs(own: OwnCalls, active: ActiveBbs, events: RepairEve
       const done = outcome === RepairOutcome.REPAIR_OUTCOME_DONE;
       const { held, stale } = before[at] ?? { held: undefined, stale: undefined };
       if (held !== undefined && done) events.wrong(held);
-      if (stale?.byFlag === true && done) events.takenByFlag();
-      else if (stale?.byFlag === false) done ? events.wrong(stale.what) : events.leftStale();
+      if (stale === undefined || !done) continue;
+      if (stale.byFlag) events.takenByFlag();
+      else events.wrong(stale.what);
     }
     return results;
   };

@@ -31,8 +31,11 @@ export interface ScenarioOptions {
   readonly afterEachTick?: (world: SimWorld) => void;
 }
 
-/** After the last fault: a leader's election, the grace of its term, a full cycle of the converger and of the auctioneer. */
-const healsWithinMs = 60_000;
+/**
+ * After the last fault: a leader's election, the grace of its term, a full cycle of the converger and of the auctioneer, and a second
+ * try of a task, which comes 30 s after one that failed.
+ */
+const healsWithinMs = 90_000;
 /** Every so many seeds one process is large: its commands need continuations, and its run more of our time. */
 const manyEvery = 8;
 /** Every so many the docker flag is off in the end, and nothing that needs it is left. */

@@ -117,7 +117,6 @@ export class SimWorld {
       evacuates: (cellId) => this.cells.find((cell) => cell.cellId === cellId)?.evacuating === true,
     });
     this.door = new BbsDoor(this.network, dice, {
-      leftStale: () => this.events.count("stale surplus left"),
       takenByFlag: () => this.events.count("stale surplus taken by the flag"),
       wrong: (what) => this.#judge([what]),
     });
