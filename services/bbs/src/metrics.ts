@@ -5,7 +5,7 @@ import type { Change } from "@muster/shared/model";
 import { type ConnectionRefusal, connectionRefusals } from "@muster/shared/rpc";
 import type { StoreUsage } from "@muster/store";
 import type { ActiveBbs } from "./active/active-bbs.js";
-import type { JournalMetrics } from "./journal/journal.js";
+import type { JournalMetrics } from "./journal/options.js";
 import { type RecordTally, tallyRecords } from "./record-tally.js";
 
 const callSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];

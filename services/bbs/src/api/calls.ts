@@ -44,7 +44,7 @@ import { upsertDomain } from "../core/small-commands.js";
 import * as validation from "../core/validation/index.js";
 import { groupOf, groupToWire } from "../events/group.js";
 import type { EventHubs } from "../events/hub.js";
-import type { CommandOrigin } from "../journal/journal.js";
+import type { CommandOrigin } from "../journal/options.js";
 import { pickDesired } from "./desired-filter.js";
 import { evacuationAnswer } from "./evacuation-answers.js";
 import { resolveGroups } from "./groups.js";

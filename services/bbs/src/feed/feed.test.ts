@@ -6,7 +6,7 @@ import { encodeRecord } from "@muster/shared/codec";
 import { type ActualLRP, asCellId, type CellId, type Change, rowKeyOf } from "@muster/shared/model";
 import { actualLRP, desiredLRP } from "@muster/shared/testing";
 import { describe, expect, it } from "vitest";
-import type { CommittedBatch } from "../journal/journal.js";
+import type { CommittedBatch } from "../journal/options.js";
 import { Feed, type Watcher, type WatchFilter } from "./feed.js";
 
 const one = asCellId("one");

@@ -4,7 +4,7 @@ import type { Change as WireChange } from "@muster/proto/muster/v1/watch";
 import type { Clock } from "@muster/shared/clock";
 import { recordCodecs, toBuffer } from "@muster/shared/codec";
 import type { CellId, Change, RecordKind } from "@muster/shared/model";
-import type { CommittedBatch } from "../journal/journal.js";
+import type { CommittedBatch } from "../journal/options.js";
 
 export interface FeedEntry {
   readonly sequence: bigint;

@@ -1,59 +1,11 @@
 // The journal: decides one command at a time in memory, commits in groups, and releases every reply only when what it rests on is
 // durable and the leadership was seen to hold after the request arrived (design section 3).
-import type { Clock, Entropy } from "@muster/shared/clock";
 import { BbsError, invariant } from "@muster/shared/errors";
-import type { Log } from "@muster/shared/log";
-import { asEpochMs, type Change, type EpochMs, type Write } from "@muster/shared/model";
-import type { Head, Leadership, StoreBatch, StoreDriver } from "@muster/store";
+import { asEpochMs, type EpochMs, type Write } from "@muster/shared/model";
+import type { Head, StoreBatch } from "@muster/store";
 import { type Command, type CoreState, type Decision, type DecisionContext, maxCommandRecords } from "../core/decision.js";
-import type { CommandHints, CommandNote } from "../events/note.js";
 import { Batch, encodeWrite, requireCommandSize, type Waiter } from "./batch.js";
-
-export interface CommittedBatch {
-  readonly head: Head;
-  readonly changes: Batch["changes"];
-  readonly notes: readonly CommandNote[];
-}
-
-/** Where a command came from. */
-export interface CommandOrigin {
-  /** The caller's trace id, for calls whose events carry it in Diego. */
-  readonly traceId?: string | undefined;
-}
-
-export interface JournalMetrics {
-  committed(writes: number, durationMs: number): void;
-  resent(): void;
-  /** A lock or presence was not renewed in time. */
-  expired?(kind: "lock" | "presence"): void;
-}
-
-export interface JournalOptions {
-  readonly store: StoreDriver;
-  readonly leadership: Leadership;
-  readonly head: Head;
-  readonly state: CoreState;
-  readonly clock: Clock;
-  readonly entropy: Entropy;
-  readonly log: Log;
-  readonly secrets: Pick<DecisionContext, "open" | "seal">;
-  readonly metrics: JournalMetrics;
-  /**
-   * Calls `run` soon, once what was just handed to the store is on its way (`whenSent`): the store works on the next commit while
-   * the replies of the last go out. Absent: replies go out first, all in one tick, as the simulator needs it.
-   */
-  readonly whenSent?: ((run: () => void) => void) | undefined;
-  /** Called for every command right after its writes were applied; what it gives comes back with the commit. */
-  readonly note?: ((changes: readonly Change[], hints: CommandHints) => CommandNote | undefined) | undefined;
-  /** Asked before a command's writes are taken; throws what the command is refused with. For what depends on the store, not the records. */
-  readonly admit?: ((tables: CoreState["tables"], writes: readonly Write[]) => void) | undefined;
-  /** Called for every commit, in order, before the replies that rest on it are released. */
-  readonly onCommitted: (batch: CommittedBatch) => void;
-  /** The leadership is lost: serve nothing any more. */
-  readonly onFenced: (cause: BbsError) => void;
-  /** The store refused a write for good: the tables hold what is not stored and must be loaded anew, then `resumeReading`. */
-  readonly onRefused: (cause: BbsError) => void;
-}
+import type { CommandOrigin, JournalOptions } from "./options.js";
 
 /** Unsettled for longer than this, the store counts as away. */
 const stalledMs = 1_000;
