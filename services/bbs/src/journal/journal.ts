@@ -1,7 +1,7 @@
 // The journal: decides one command at a time in memory, commits in groups, and releases every reply only when what it rests on is
 // durable and the leadership was seen to hold after the request arrived (design section 3).
 import { BbsError, invariant } from "@muster/shared/errors";
-import { asEpochMs, type EpochMs, type Write } from "@muster/shared/model";
+import { asEpochMs, type EpochMs } from "@muster/shared/model";
 import type { Head, StoreBatch } from "@muster/store";
 import { type Command, type CoreState, type Decision, type DecisionContext, maxCommandRecords } from "../core/decision.js";
 import { Batch, encodeWrite, requireCommandSize, type Waiter } from "./batch.js";
