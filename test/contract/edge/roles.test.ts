@@ -7,6 +7,7 @@ import * as tasks from "@muster/proto/models/task_requests";
 import { BackupServiceService } from "@muster/proto/muster/v1/backup";
 import { BBSServiceService } from "@muster/proto/muster/v1/bbs";
 import { FeatureFlagServiceService } from "@muster/proto/muster/v1/feature_flags";
+import { HistoryServiceService } from "@muster/proto/muster/v1/history";
 import { RepairServiceService } from "@muster/proto/muster/v1/repair";
 import * as report from "@muster/proto/muster/v1/report";
 import * as watch from "@muster/proto/muster/v1/watch";
@@ -24,6 +25,7 @@ const services = [
   FeatureFlagServiceService,
   locket.LocketService,
   BackupServiceService,
+  HistoryServiceService,
 ];
 interface Method {
   readonly path: string;
