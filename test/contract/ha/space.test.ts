@@ -133,7 +133,9 @@ describe("etcd", () => {
     expect(health).toMatchObject({ ok: false, detail: expect.stringContaining("no-space") });
     expect(health.detail).toContain("etcdctl defrag");
     expect(health.detail).toContain("etcdctl alarm disarm");
-    expect(await statesOf(operator, "before")).toEqual(["UNCLAIMED"]);
+    // Reads go on once the records are loaded anew.
+    const states = await eventually("reads go on", () => statesOf(operator, "before").catch(() => undefined));
+    expect(states).toEqual(["UNCLAIMED"]);
     // A standby could not be elected now: it says so too.
     await using standby = await spawnBbs(home, { leadershipTtlMs: 10_000 });
     await eventually("the standby knows", async () => (await standby.health())?.detail?.includes("alarm disarm") || undefined);

@@ -18,6 +18,8 @@ const maxWaitingBytes = 64 * 1024 * 1024;
 const resendMs = { first: 20, most: 500 };
 
 const storeAway = (): BbsError => new BbsError("Unavailable", "the store does not answer; nothing was admitted");
+const loadingAnew = (): BbsError =>
+  new BbsError("Unavailable", "the store refused a write, and the records are being loaded anew; try again");
 const unsettled = (): BbsError => new BbsError("OutcomeUnknown", "the store does not answer; outcome unknown");
 
 export class Journal {
@@ -159,7 +161,7 @@ export class Journal {
   #noReading(): BbsError | undefined {
     const over = this.#closed ?? this.#stopping;
     if (over !== undefined) return over;
-    if (this.#reloading) return this.#readOnly;
+    if (this.#reloading) return loadingAnew();
     return this.stalled ? storeAway() : undefined;
   }
 
