@@ -1,4 +1,5 @@
 // The suites of the house. Workspace packages are resolved to their sources, so a test never runs stale output.
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 // `import` and `default` are always understood. Named here they would reach Node's own `require`, which then loads ES modules as
@@ -10,6 +11,8 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     passWithNoTests: false,
+    // Left to itself vitest keeps one core free: on two that is half of them.
+    maxWorkers: Math.max(2, availableParallelism()),
     projects: [
       {
         extends: true,
