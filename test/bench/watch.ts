@@ -191,7 +191,8 @@ async function follow({ address, count, followers, tls }: Facts, counted: { mess
   let client = dial(Client, [address], material);
   for (let n = 0; n < count; n += 1) {
     if (n % watchesEach === 0) client = dial(Client, [address], material);
-    const cellId = followers === "by cell" ? `cell-${n % changingCells}` : "";
+    // As a fleet has it: one watcher a cell.
+    const cellId = followers === "by cell" ? `cell-${n}` : "";
     // Only what changes: the snapshot of flags is empty, and that of everything is another bench's matter.
     const first = WatchRequest.encode({ after: undefined, kinds: followers === "by cell" ? [2] : [6], cellId }).finish();
     const synced = await watchOnce(client, Buffer.from(first), () => undefined);
