@@ -90,7 +90,9 @@ describe("three members", () => {
     await Promise.all([etcd.kill9(1), etcd.kill9(2)]);
     await expect.poll(() => failuresOf(caller, lostMs).length, { timeout: 10_000 }).toBeGreaterThan(20);
     const meanwhile = caller.since(lostMs).filter(({ outcome }) => outcome !== "ok");
-    expect(new Set(meanwhile.map(({ outcome }) => outcome))).toEqual(new Set(["OutcomeUnknown", "Unavailable"]));
+    // Whether a call was under way at that very moment is chance.
+    for (const { outcome } of meanwhile) expect(["OutcomeUnknown", "Unavailable"]).toContain(outcome);
+    expect(meanwhile.map(({ outcome }) => outcome)).toContain("Unavailable");
     expect(Math.max(...meanwhile.map(({ tookMs }) => tookMs))).toBeLessThan(failFastMs);
     // The others need each other to become ready.
     await Promise.all([etcd.launch(1), etcd.launch(2)]);
