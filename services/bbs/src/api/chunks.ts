@@ -35,6 +35,5 @@ export async function* chunked<Item, Message>(
     chunk.push(item);
     bytes += size;
   }
-  // An empty list is one empty message.
   yield message(chunk);
 }

@@ -51,6 +51,8 @@ const openZip = (fd: number): Promise<ZipFile> =>
 const fileTypeMask = 0o170_000;
 const linkType = 0o120_000;
 const unixHost = 3;
+/** As long as a path may be; more of a link than that is no target, and a few bytes of zip could become gigabytes of it. */
+const maxTargetBytes = 4_096;
 
 async function* zipAsTar(file: string): AsyncGenerator<Uint8Array, void, undefined> {
   const handle = await open(file, "r");
@@ -86,6 +88,15 @@ function entriesOf(zip: ZipFile): AsyncIterable<Entry> {
   })();
 }
 
+/** Listens rather than iterates: the library's streams end, but never close, and an iteration waits for that. */
+const whole = (content: NodeJS.ReadableStream): Promise<Buffer> =>
+  new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    content.on("data", (chunk: Buffer) => chunks.push(chunk));
+    content.once("end", () => resolve(Buffer.concat(chunks)));
+    content.once("error", reject);
+  });
+
 async function copy(zip: ZipFile, entry: Entry, tar: ReturnType<typeof pack>): Promise<void> {
   const name = entry.fileName;
   const mode = entry.versionMadeBy >> 8 === unixHost ? (entry.externalFileAttributes >>> 16) & 0xffff : 0;
@@ -95,13 +106,13 @@ async function copy(zip: ZipFile, entry: Entry, tar: ReturnType<typeof pack>): P
     tar.entry({ name, type: "directory", mode: permissions || 0o755, mtime });
     return;
   }
+  const isLink = (mode & fileTypeMask) === linkType;
+  if (isLink && entry.uncompressedSize > maxTargetBytes) throw new Error(`the target of link ${name} is no path`);
   const content = await new Promise<NodeJS.ReadableStream>((resolve, reject) =>
     zip.openReadStream(entry, (error, stream) => (error === null ? resolve(stream) : reject(error))),
   );
-  if ((mode & fileTypeMask) === linkType) {
-    const target: Buffer[] = [];
-    for await (const chunk of content) target.push(chunk as Buffer);
-    tar.entry({ name, type: "symlink", linkname: Buffer.concat(target).toString("utf8"), mtime });
+  if (isLink) {
+    tar.entry({ name, type: "symlink", linkname: (await whole(content)).toString("utf8"), mtime });
     return;
   }
   const sink = tar.entry({ name, size: entry.uncompressedSize, mode: permissions || 0o644, mtime });

@@ -5,7 +5,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
+import { crc32 } from "node:zlib";
 import type { Container } from "@muster/garden";
 import { systemClock } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
@@ -68,6 +69,37 @@ const openCache = (name: string, maxBytes = 10_000_000) =>
     unpack: (archive, folder, signal) => unpackArchive(archive, folder, maxBytes, signal),
   });
 
+/** A zip of stored entries, as a Unix machine makes it. */
+function zipOf(entries: readonly { readonly name: string; readonly mode: number; readonly content: Buffer }[]): Buffer {
+  const files: Buffer[] = [];
+  const central: Buffer[] = [];
+  let offset = 0;
+  for (const { name, mode, content } of entries) {
+    const common = Buffer.alloc(26);
+    common.writeUInt16LE(20, 0);
+    common.writeUInt16LE((1 << 5) | 1, 8);
+    common.writeUInt32LE(crc32(content), 10);
+    common.writeUInt32LE(content.length, 14);
+    common.writeUInt32LE(content.length, 18);
+    common.writeUInt16LE(name.length, 22);
+    const file = Buffer.concat([Buffer.from("PK\x03\x04"), common, Buffer.from(name), content]);
+    // Made by Unix; then comment, disk and internal attributes (none), mode, and where the file is.
+    const rest = Buffer.alloc(14);
+    rest.writeUInt32LE((mode << 16) >>> 0, 6);
+    rest.writeUInt32LE(offset, 10);
+    central.push(Buffer.from("PK\x01\x02"), Buffer.from([20, 3]), common, rest, Buffer.from(name));
+    files.push(file);
+    offset += file.length;
+  }
+  const directory = Buffer.concat(central);
+  const end = Buffer.alloc(18);
+  end.writeUInt16LE(entries.length, 4);
+  end.writeUInt16LE(entries.length, 6);
+  end.writeUInt32LE(directory.length, 8);
+  end.writeUInt32LE(offset, 12);
+  return Buffer.concat([...files, directory, Buffer.from("PK\x05\x06"), end]);
+}
+
 let made = 0;
 function archive(kind: "tar" | "tgz" | "zip", fill: (folder: string) => void): Buffer {
   made += 1;
@@ -75,10 +107,13 @@ function archive(kind: "tar" | "tgz" | "zip", fill: (folder: string) => void): B
   mkdirSync(folder);
   fill(folder);
   if (kind === "zip") {
-    const script =
-      "import sys,os,zipfile\nz=zipfile.ZipFile(sys.argv[1],'w')\n[z.write(os.path.join(d,f),os.path.relpath(os.path.join(d,f),sys.argv[2])) for d,_,fs in os.walk(sys.argv[2]) for f in fs]\nz.close()";
-    execFileSync("python3", ["-c", script, `${folder}.zip`, folder]);
-    return readFileSync(`${folder}.zip`);
+    const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((each) => each.isFile());
+    return zipOf(
+      files.map((each) => {
+        const path = join(each.parentPath, each.name);
+        return { name: relative(folder, path), mode: statSync(path).mode, content: readFileSync(path) };
+      }),
+    );
   }
   return execFileSync("tar", [kind === "tgz" ? "-czf" : "-cf", "-", "-C", folder, "."]);
 }
@@ -299,6 +334,24 @@ describe("an archive", () => {
   });
 });
 
+describe("a zip's link", () => {
+  const link = 0o120_777;
+  const zipped = (content: Buffer): string => {
+    const file = folderOf("links.zip");
+    writeFileSync(file, zipOf([{ name: "l", mode: link, content }]));
+    return file;
+  };
+
+  it("is a link to what it holds", async () => {
+    const tar = await collect(asTar(zipped(Buffer.from("bin/hello"))));
+    expect(execFileSync("tar", ["-tvf", "-"], { input: tar }).toString()).toContain("l -> bin/hello");
+  });
+
+  it("whose target is longer than a path is refused before it is read", async () => {
+    await expect(collect(asTar(zipped(Buffer.alloc(5_000, "x"))))).rejects.toThrow("is no path");
+  });
+});
+
 describe("an upload", () => {
   const upload = (over = {}) => ({
     artifact: "droplet",
@@ -327,6 +380,14 @@ describe("an upload", () => {
       body: "payload",
       headers: { "content-length": "7", "content-md5": digest("md5"), "content-digest": `sha-256=:${digest("sha256")}:` },
     });
+    expect(readdirSync(join(folderOf("cache"), "tmp"))).toEqual([]);
+  });
+
+  it("of a file that is longer than a cell sends ends there, whatever room it says to take", async () => {
+    const out = archive("tar", (folder) => writeFileSync(join(folder, "d"), Buffer.alloc(5_000)));
+    const transfers = new CellTransfers(instant, openCache("cache"), 4_000);
+    await expect(transfers.upload(container(out).container, upload(), never)).rejects.toThrow("Failed to establish stream");
+    expect(asked).toHaveLength(0);
     expect(readdirSync(join(folderOf("cache"), "tmp"))).toEqual([]);
   });
 

@@ -45,6 +45,8 @@ export const noTransfers: Transfers = {
 const parallelUploads = 5;
 const uploadAttempts = 3;
 const uploadMs = 600_000;
+/** A container's disk limit bounds what a file takes, not how long it says to be: of a sparse one no more is read than this. */
+const maxUploadBytes = 10_000_000_000;
 
 const named = (artifact: string): string => (artifact === "" ? "" : ` ${artifact}`);
 
@@ -78,11 +80,13 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 export class CellTransfers implements Transfers {
   readonly #clock: Clock;
   readonly #cache: DownloadCache;
+  readonly #maxUploadBytes: number;
   readonly #uploads = new Turnstile(parallelUploads);
 
-  constructor(clock: Clock, cache: DownloadCache) {
+  constructor(clock: Clock, cache: DownloadCache, maxBytes = maxUploadBytes) {
     this.#clock = clock;
     this.#cache = cache;
+    this.#maxUploadBytes = maxBytes;
   }
 
   async download(container: Container, action: DownloadAction, signal: AbortSignal): Promise<number | undefined> {
@@ -99,7 +103,7 @@ export class CellTransfers implements Transfers {
     return this.#uploads.run(signal, async () => {
       const file = this.#cache.temporary();
       try {
-        const spooling = spool(container.streamOut({ path: action.from, user: action.user }, signal), file);
+        const spooling = spool(container.streamOut({ path: action.from, user: action.user }, signal), file, this.#maxUploadBytes);
         const spooled = await saying(() => "Failed to establish stream from container", signal, spooling);
         if (spooled === undefined) throw new TransferError("Failed to find first item in tar stream");
         const sending = this.#send(action.to, file, spooled, signal);
@@ -168,8 +172,8 @@ interface Spooled {
   readonly sha256: string;
 }
 
-/** The first regular file of the stream, on disk; `undefined` when it has none. */
-async function spool(tar: AsyncIterable<Uint8Array>, file: string): Promise<Spooled | undefined> {
+/** The first regular file of the stream, on disk; `undefined` when it has none. @throws Error for one of more than `maxBytes`. */
+async function spool(tar: AsyncIterable<Uint8Array>, file: string, maxBytes: number): Promise<Spooled | undefined> {
   const entries = extract();
   const feeding = pipeline(Readable.from(tar), entries);
   feeding.catch(() => undefined);
@@ -183,6 +187,7 @@ async function spool(tar: AsyncIterable<Uint8Array>, file: string): Promise<Spoo
     const counted = async function* (): AsyncGenerator<Uint8Array> {
       for await (const chunk of entry as AsyncIterable<Uint8Array>) {
         bytes += chunk.length;
+        if (bytes > maxBytes) throw new Error(`the file is larger than the ${maxBytes} bytes that a cell sends`);
         md5.update(chunk);
         sha256.update(chunk);
         yield chunk;
