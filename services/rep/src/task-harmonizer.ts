@@ -143,23 +143,20 @@ export class TaskHarmonizer {
   }
 
   #turn(): void {
-    const { mirror, session, adopting, executor } = this.#options;
+    const { mirror, session, adopting } = this.#options;
     const mode = mirror.synced ? this.#mode : "changes";
     const steps = [...this.#dirty].sort().flatMap((guid) => planTask(this.#facts(guid), mirror.synced && !adopting(), mode));
-    // Cleared first: carrying the plan out changes containers, which must be looked at again.
     this.#dirty.clear();
     this.#mode = "changes";
-    for (const step of steps) if (step.do === "discard") executor.discard(step.container.instanceGuid);
     // Without a session nothing is reported: everything is looked at again when the next one is decided.
     if (session.phase !== "decided") return;
-    const reports = steps.filter((step) => step.do === "report");
     const { room } = session;
-    for (const step of reports.slice(room)) this.#dirty.add(step.taskGuid);
-    if (reports.length > room) this.#mode = mode;
-    this.#send(reports.slice(0, room));
+    for (const step of steps.slice(room)) this.#dirty.add(step.taskGuid);
+    if (steps.length > room) this.#mode = mode;
+    this.#send(steps.slice(0, room));
   }
 
-  #send(steps: readonly (TaskStep & { do: "report" })[]): void {
+  #send(steps: readonly TaskStep[]): void {
     if (steps.length === 0) return;
     for (const { container, taskGuid } of steps) this.#inFlight.add(container?.instanceGuid ?? taskGuid);
     this.#options.session.send(

@@ -100,7 +100,6 @@ const task = (guid: string, createdAtMs: bigint, more: Partial<Task> = {}): Task
   volumeDrivers: [],
   completionCallbackUrl: "",
   annotation: JSON.stringify({ name: guid.slice(-2), app_guid: appGuid }),
-  cancelMarked: false,
   changedAt: 1n,
   ...more,
 });

@@ -43,7 +43,6 @@ export const encodeContinuation = (record: Continuation): Uint8Array =>
     processGuid: record.processGuid,
     domain: record.domain,
     fromIndex: record.fromIndex,
-    toIndex: record.toIndex,
     work: workToWire[record.work],
   }).finish();
 
@@ -56,7 +55,6 @@ export function decodeContinuation(bytes: Uint8Array): Continuation {
     processGuid: asProcessGuid(message.processGuid),
     domain: asDomainName(message.domain),
     fromIndex: message.fromIndex,
-    toIndex: message.toIndex,
     work,
   };
 }

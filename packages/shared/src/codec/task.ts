@@ -33,7 +33,6 @@ export const encodeTask = (task: Task): Uint8Array =>
     maxPids: task.maxPids,
     placementTags: [...task.placementTags],
     volumeDrivers: [...task.volumeDrivers],
-    cancelMarked: task.cancelMarked,
     completionCallbackUrl: task.completionCallbackUrl,
     annotation: task.annotation,
     changedAt: task.changedAt,
@@ -64,7 +63,6 @@ export function decodeTask(bytes: Uint8Array): Task {
     volumeDrivers: stored.volumeDrivers,
     completionCallbackUrl: stored.completionCallbackUrl,
     annotation: stored.annotation,
-    cancelMarked: stored.cancelMarked,
     changedAt: stored.changedAt,
   };
 }

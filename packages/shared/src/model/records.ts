@@ -119,7 +119,6 @@ export interface Task {
   readonly volumeDrivers: readonly string[];
   readonly completionCallbackUrl: string;
   readonly annotation: string;
-  readonly cancelMarked: boolean;
   /** Commit sequence of the last change; part of the auction id (rule P1). */
   readonly changedAt: bigint;
 }
@@ -176,9 +175,8 @@ export interface Continuation {
   readonly processGuid: ProcessGuid;
   readonly domain: DomainName;
   readonly work: "STOP" | "CREATE" | "UPDATE";
+  /** The first index that is left; how far it goes is what is wanted by then. */
   readonly fromIndex: number;
-  /** Exclusive; meaningful for CREATE. */
-  readonly toIndex: number;
 }
 
 /** Bytes that only the shell can open (AES-256-GCM under a labelled key). */

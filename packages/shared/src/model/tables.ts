@@ -201,11 +201,6 @@ export class Tables implements ClusterView {
     return this.#byProcess.keys();
   }
 
-  /** Indices of a process that have at least one row. */
-  indicesOfProcess(processGuid: ProcessGuid): Iterable<number> {
-    return this.instancesOfProcess(processGuid).keys();
-  }
-
   /** How many of a process's Ordinary rows are RUNNING, wanted or not. */
   runningOfProcess(processGuid: ProcessGuid): number {
     return this.#byProcess.get(processGuid)?.running ?? 0;

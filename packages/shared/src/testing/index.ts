@@ -81,7 +81,6 @@ export const task = (fields: Partial<Task> = {}): Task => ({
   volumeDrivers: [],
   completionCallbackUrl: "",
   annotation: "",
-  cancelMarked: false,
   changedAt: 1n,
   ...fields,
 });

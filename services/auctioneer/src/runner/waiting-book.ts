@@ -237,7 +237,7 @@ export class WaitingBook {
   #lookAtTask(taskGuid: TaskGuid, nowMs: number): void {
     const key = taskWorkKey(taskGuid);
     const task = this.#options.view.task(taskGuid);
-    const waits = task?.state === "PENDING" && !task.cancelMarked && !this.#stoppedByFlag(task);
+    const waits = task?.state === "PENDING" && !this.#stoppedByFlag(task);
     if (task === undefined || !waits) {
       this.#forget(key);
       return;

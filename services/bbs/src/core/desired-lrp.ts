@@ -59,7 +59,7 @@ function createRows(state: CoreState, desired: DesiredLRP, fromIndex: number, co
     if (state.tables.rows(desired.processGuid, index).ORDINARY !== undefined) continue;
     writes.push(put("actualLRP", newUnclaimedRow({ processGuid: desired.processGuid, index, domain: desired.domain }, context)));
   }
-  if (index < toIndex) writes.push(put("continuation", continuation(desired, "CREATE", index, toIndex)));
+  if (index < toIndex) writes.push(put("continuation", continuation(desired, "CREATE", index)));
   return writes;
 }
 
@@ -67,8 +67,7 @@ const continuation = (
   of: { readonly processGuid: ProcessGuid; readonly domain: DomainName },
   work: Continuation["work"],
   fromIndex: number,
-  toIndex: number,
-): Continuation => ({ processGuid: of.processGuid, domain: of.domain, work, fromIndex, toIndex });
+): Continuation => ({ processGuid: of.processGuid, domain: of.domain, work, fromIndex });
 
 /** Stops every row at or above `fromIndex`, of every presence (rule W3), but those that are spared. */
 function stopRows(
@@ -82,7 +81,7 @@ function stopRows(
   const writes: Write[] = [];
   for (const row of rows) {
     if (writes.length >= rowsPerCommand) {
-      writes.push(put("continuation", continuation(of, "STOP", row.index, 0)));
+      writes.push(put("continuation", continuation(of, "STOP", row.index)));
       break;
     }
     const write = stopped(row);
@@ -129,7 +128,7 @@ function markRows(state: CoreState, after: DesiredLRP, fromIndex: number, room: 
   // The mark is Muster's own: neither tag nor `since` tells of it.
   const writes: Write[] = rows.slice(0, Math.max(0, room)).map((row) => put("actualLRP", { ...row, updateMarked: true }));
   const rest = rows[writes.length];
-  if (rest !== undefined) writes.push(put("continuation", continuation(after, "UPDATE", rest.index, 0)));
+  if (rest !== undefined) writes.push(put("continuation", continuation(after, "UPDATE", rest.index)));
   return writes;
 }
 

@@ -117,7 +117,6 @@ export const desireTask =
       volumeDrivers: definition.volumeMounts.map((mount) => mount.driver),
       completionCallbackUrl: definition.completionCallbackUrl,
       annotation: definition.annotation,
-      cancelMarked: false,
       changedAt: context.sequence,
     };
     const sealed = context.seal(TaskDefinitionCodec.encode(definition).finish());

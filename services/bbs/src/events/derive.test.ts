@@ -455,18 +455,17 @@ describe("tasks", () => {
     volumeDrivers: [],
     completionCallbackUrl: "",
     annotation: "",
-    cancelMarked: false,
     changedAt: 1n,
   };
   const sealed = (byte: number) => put("taskDefinition", { taskGuid: task.taskGuid, sealed: Uint8Array.of(byte) });
 
-  it("are created, changed and removed; a cancel mark alone is nobody's business", () => {
+  it("are created, changed and removed; a commit that changes nothing they show is nobody's business", () => {
     const { tables } = stateWith();
     const runningTask: Task = { ...task, state: "RUNNING", cellId: asCellId("cell-1"), changedAt: 2n };
     const lines = [
       [put("task", task), sealed(1)],
       [put("task", runningTask)],
-      [put("task", { ...runningTask, cancelMarked: true, changedAt: 3n })],
+      [put("task", { ...runningTask, changedAt: 3n })],
       [drop("task", task), { kind: "taskDefinition", key: task.taskGuid, record: undefined } as Write],
     ].flatMap((writes) => told(tables, writes).map(line));
     expect(lines).toEqual(["task created", "task PENDING -> RUNNING", "task removed"]);

@@ -5,8 +5,7 @@ import type { Change, RecordKind, Write } from "@muster/shared/model";
 import { maxKeyBytes, type StoreWrite } from "@muster/store";
 import type { CommandNote } from "../events/note.js";
 
-/** Bounds of one store commit: writes are what the driver takes, bytes these; every driver takes so many writes. */
-export const maxBatchWrites = 127;
+/** Bound of one store commit, beside the writes that its driver takes. */
 export const maxBatchBytes = 1024 * 1024;
 /** A single command may be this large, alone in its batch; etcd's default request limit is 1.5 MiB. */
 export const maxCommandBytes = 1_400_000;

@@ -1,4 +1,4 @@
-// What the BBS has to be told of this cell's tasks, and which of them end: a pure function of containers here and tasks there
+// What the BBS has to be told of this cell's tasks: a pure function of containers here and tasks there
 // (cell.md section 3; races.md R2, R3). A task's container is never stopped by evacuation: it may finish.
 import type { ErrorCode } from "@muster/shared/errors";
 import type { Task, TaskGuid } from "@muster/shared/model";
@@ -7,15 +7,12 @@ import { type HarmonizeMode, type ReplyStep, unanswered } from "./harmonize.js";
 
 export type TaskReportKind = "task-started" | "task-completed" | "task-rejected";
 
-export type TaskStep =
-  | {
-      readonly do: "report";
-      readonly report: TaskReportKind;
-      readonly taskGuid: TaskGuid;
-      readonly container: ContainerRecord | undefined;
-    }
-  /** The task was cancelled: its container ends, with its ten seconds of grace, and nobody waits for a report. */
-  | { readonly do: "discard"; readonly container: ContainerRecord };
+/** A report that is due; a task's container ends by the answer to one. */
+export interface TaskStep {
+  readonly report: TaskReportKind;
+  readonly taskGuid: TaskGuid;
+  readonly container: ContainerRecord | undefined;
+}
 
 /** All that is known of one task. */
 export interface TaskFacts {
@@ -37,13 +34,12 @@ function planContainer(facts: TaskFacts, container: ContainerRecord, mode: Harmo
   if (container.state === "completed") {
     if (facts.settling(container) || container.ending === "discarded") return undefined;
     const report = container.task?.outcome === "rejected" ? "task-rejected" : "task-completed";
-    return { do: "report", report, taskGuid, container };
+    return { report, taskGuid, container };
   }
   if (container.ending === "discarded") return undefined;
-  if (row?.cancelMarked === true) return { do: "discard", container };
   if (facts.settling(container) || container.stopped) return undefined;
   const unknown = !facts.accepted(container) || (mode === "everything" && !held(row));
-  return unknown ? { do: "report", report: "task-started", taskGuid, container } : undefined;
+  return unknown ? { report: "task-started", taskGuid, container } : undefined;
 }
 
 /** Decides one task. `rowsComplete`: the mirror is synced and adoption is over, so that what is not here is gone (R5). */
@@ -52,7 +48,7 @@ export function planTask(facts: TaskFacts, rowsComplete: boolean, mode: Harmoniz
     return facts.containers.map((container) => planContainer(facts, container, mode)).filter((step) => step !== undefined);
   }
   if (!rowsComplete || !held(facts.row) || facts.settling(undefined)) return [];
-  return [{ do: "report", report: "task-completed", taskGuid: facts.taskGuid, container: undefined }];
+  return [{ report: "task-completed", taskGuid: facts.taskGuid, container: undefined }];
 }
 
 /** Refusals on which a task's container goes: somebody else has the task, or nobody wants it any more. */

@@ -131,7 +131,6 @@ export const task = (taskGuid: string, over: Partial<Task> = {}): Task => ({
   volumeDrivers: [],
   completionCallbackUrl: "",
   annotation: "",
-  cancelMarked: false,
   changedAt: 1n,
   ...over,
 });

@@ -92,7 +92,6 @@ export interface Task {
   maxPids: number;
   placementTags: string[];
   volumeDrivers: string[];
-  cancelMarked: boolean;
   completionCallbackUrl: string;
   annotation: string;
   /** Commit sequence of its last change. */
@@ -137,8 +136,6 @@ export interface Continuation {
   processGuid: string;
   domain: string;
   fromIndex: number;
-  /** Exclusive end; meaningful for `create`. */
-  toIndex: number;
   work: Continuation_Work;
 }
 
@@ -146,7 +143,7 @@ export const Continuation_Work = {
   WORK_UNSPECIFIED: 0,
   /** WORK_STOP - Stop every index from `from_index` on. */
   WORK_STOP: 1,
-  /** WORK_CREATE - Create the missing indices up to `to_index`. */
+  /** WORK_CREATE - Create the missing indices that are wanted. */
   WORK_CREATE: 2,
   /** WORK_UPDATE - Mark every running instance whose internal routes or metric tags are outdated. */
   WORK_UPDATE: 3,
@@ -878,7 +875,6 @@ function createBaseTask(): Task {
     maxPids: 0,
     placementTags: [],
     volumeDrivers: [],
-    cancelMarked: false,
     completionCallbackUrl: "",
     annotation: "",
     changedAt: 0n,
@@ -909,9 +905,6 @@ export const Task: MessageFns<Task, "muster.store.v1.Task"> = {
     }
     for (const v of message.volumeDrivers) {
       writer.uint32(58).string(v!);
-    }
-    if (message.cancelMarked !== false) {
-      writer.uint32(64).bool(message.cancelMarked);
     }
     if (message.completionCallbackUrl !== "") {
       writer.uint32(74).string(message.completionCallbackUrl);
@@ -997,14 +990,6 @@ export const Task: MessageFns<Task, "muster.store.v1.Task"> = {
             message.volumeDrivers.push(reader.string());
             continue;
           }
-          case 8: {
-            if (tag !== 64) {
-              break;
-            }
-
-            message.cancelMarked = reader.bool();
-            continue;
-          }
           case 9: {
             if (tag !== 74) {
               break;
@@ -1053,7 +1038,6 @@ export const Task: MessageFns<Task, "muster.store.v1.Task"> = {
     message.maxPids = object.maxPids ?? 0;
     message.placementTags = object.placementTags?.map((e) => e) || [];
     message.volumeDrivers = object.volumeDrivers?.map((e) => e) || [];
-    message.cancelMarked = object.cancelMarked ?? false;
     message.completionCallbackUrl = object.completionCallbackUrl ?? "";
     message.annotation = object.annotation ?? "";
     message.changedAt = (object.changedAt !== undefined && object.changedAt !== null) ? BigInt(object.changedAt) : 0n;
@@ -1479,7 +1463,7 @@ export const FeatureFlag: MessageFns<FeatureFlag, "muster.store.v1.FeatureFlag">
 };
 
 function createBaseContinuation(): Continuation {
-  return { processGuid: "", domain: "", fromIndex: 0, toIndex: 0, work: 0 };
+  return { processGuid: "", domain: "", fromIndex: 0, work: 0 };
 }
 
 export const Continuation: MessageFns<Continuation, "muster.store.v1.Continuation"> = {
@@ -1494,9 +1478,6 @@ export const Continuation: MessageFns<Continuation, "muster.store.v1.Continuatio
     }
     if (message.fromIndex !== 0) {
       writer.uint32(24).int32(message.fromIndex);
-    }
-    if (message.toIndex !== 0) {
-      writer.uint32(32).int32(message.toIndex);
     }
     if (message.work !== 0) {
       writer.uint32(40).int32(message.work);
@@ -1541,14 +1522,6 @@ export const Continuation: MessageFns<Continuation, "muster.store.v1.Continuatio
             message.fromIndex = reader.int32();
             continue;
           }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.toIndex = reader.int32();
-            continue;
-          }
           case 5: {
             if (tag !== 40) {
               break;
@@ -1577,7 +1550,6 @@ export const Continuation: MessageFns<Continuation, "muster.store.v1.Continuatio
     message.processGuid = object.processGuid ?? "";
     message.domain = object.domain ?? "";
     message.fromIndex = object.fromIndex ?? 0;
-    message.toIndex = object.toIndex ?? 0;
     message.work = object.work ?? 0;
     return message;
   },

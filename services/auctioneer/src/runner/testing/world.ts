@@ -102,7 +102,6 @@ export const pendingTask = (fields: Partial<Task> = {}): Task => ({
   volumeDrivers: [],
   completionCallbackUrl: "",
   annotation: "",
-  cancelMarked: false,
   changedAt: 1n,
   ...fields,
 });
