@@ -22,7 +22,7 @@ import {
 import { soakGarden } from "../support/garden-soak.js";
 import { app, fetchText, hostPortOf, registry, test, useGarden, web, withContainer } from "../support/garden-suite.js";
 import { pushImage, webCommand } from "../support/images.js";
-import { freePort } from "../support/registry.js";
+import { freePort } from "../support/ports.js";
 
 useGarden();
 

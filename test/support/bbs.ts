@@ -38,7 +38,7 @@ import { openEtcdStore } from "@muster/store/etcd";
 import { openLmdbStore } from "@muster/store/lmdb";
 import { type MemoryFaults, memoryStore, openMemoryStore } from "@muster/store/memory";
 import type { EtcdCluster } from "./etcd.js";
-import { freePort } from "./registry.js";
+import { freePort } from "./ports.js";
 
 // --- certificates
 

@@ -1,13 +1,14 @@
-// Real etcd servers for tests: one member or three, on random loopback ports, in a folder of their own that goes with them.
+// Real etcd servers for tests: one member or three, on loopback ports of their own, in a folder of their own that goes with them.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { request } from "node:http";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "./ports.js";
 
 export interface EtcdOptions {
   /** 1 or 3; 1 by default. */
@@ -131,26 +132,25 @@ export class EtcdCluster implements AsyncDisposable {
   }
 }
 
-/** Starts the cluster and waits until every member is healthy. A port that somebody took meanwhile means another try. */
+/** Starts the cluster and waits until every member is healthy. */
 export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster> {
-  for (let tries = 1; ; tries += 1) {
-    const cluster = await lay(options);
-    const numbers = cluster.endpoints.map((_, n) => n);
-    try {
-      for (const n of numbers) await cluster.launch(n);
-      for (const n of numbers) await cluster.ready(n);
-      return cluster;
-    } catch (error) {
-      await cluster[Symbol.asyncDispose]();
-      if (tries === 3 || !String(error).includes("address already in use")) throw error;
-    }
+  const cluster = await lay(options);
+  const numbers = cluster.endpoints.map((_, n) => n);
+  try {
+    for (const n of numbers) await cluster.launch(n);
+    for (const n of numbers) await cluster.ready(n);
+    return cluster;
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]();
+    throw error;
   }
 }
 
 async function lay(options: EtcdOptions): Promise<EtcdCluster> {
   const dir = await mkdtemp(join(tmpdir(), "muster-etcd-"));
   const count = options.members ?? 1;
-  const ports = await freePorts(count * 2);
+  const ports: number[] = [];
+  while (ports.length < count * 2) ports.push(await freePort());
   const scheme = options.tls ? "https" : "http";
   const facts = Array.from({ length: count }, (_, n) => ({
     name: `m${n}`,
@@ -188,20 +188,6 @@ function tlsFlags(dir: string, tls: EtcdOptions["tls"]): string[] {
     ...["--cert-file", file("server.crt", tls.cert), "--key-file", file("server.key", tls.key)],
     ...(tls.trustedCa === undefined ? [] : ["--client-cert-auth", "--trusted-ca-file", file("clients.crt", tls.trustedCa)]),
   ];
-}
-
-/** Asks the kernel for ports that are free now. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(
-    servers.map(async (server) => {
-      server.listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return (server.address() as { port: number }).port;
-    }),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 function isHealthy(clientUrl: string): Promise<boolean> {

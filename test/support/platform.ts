@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { claim } from "./ports.js";
 
 const repoRoot = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const cli = join(repoRoot, "packages/cli/dist/main.js");
@@ -46,8 +47,16 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-/** Platforms of one test run keep out of each other's ports. */
-let nextOffset = 400 + (process.pid % 8) * 400;
+/** Each platform's ports lie this far from the next one's. */
+const offsetStep = 50;
+/** 400 and more: beside a platform at its usual ports. 70 platforms leave each a few hundred ports for containers, and end below the ports of `freePort`. */
+const offsets = Array.from({ length: 70 }, (_, n) => 400 + n * offsetStep);
+
+/** Platforms of all test runs on this machine keep out of each other's ports. @throws when there is no place left */
+async function freeOffset(): Promise<number> {
+  for (const offset of offsets) if (await claim(`platform-${offset}`)) return offset;
+  throw new Error(`${offsets.length} platforms of tests are running`);
+}
 
 export class Platform implements AsyncDisposable {
   readonly home: string;
@@ -67,8 +76,7 @@ export class Platform implements AsyncDisposable {
   /** Starts a platform on a new home and waits until every service answers. */
   static async start(flags: readonly string[], home?: string): Promise<Platform> {
     const folder = home ?? (await mkdtemp(join(tmpdir(), "muster-platform-")));
-    nextOffset += 50;
-    const platform = new Platform(folder, home === undefined, flags, nextOffset);
+    const platform = new Platform(folder, home === undefined, flags, await freeOffset());
     await platform.up();
     return platform;
   }

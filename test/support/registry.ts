@@ -3,10 +3,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { get } from "node:http";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "./ports.js";
 
 export interface TestRegistry extends AsyncDisposable {
   /** `127.0.0.1:<port>`, as insecure registries are listed. */
@@ -25,16 +25,6 @@ export interface TestRegistryOptions {
 }
 
 const startTimeoutMs = 15_000;
-
-/** A port nobody listens on at this moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no free port was given");
-  return address.port;
-}
 
 const answers = (host: string): Promise<boolean> =>
   new Promise((resolve) => {

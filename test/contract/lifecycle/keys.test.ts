@@ -19,7 +19,7 @@ import {
 import { HttpDoor } from "../../support/diego-client.js";
 import { EventStream } from "../../support/diego-events.js";
 import { startEtcd } from "../../support/etcd.js";
-import { freePort } from "../../support/registry.js";
+import { freePort } from "../../support/ports.js";
 import { desire, eventually, refusal, updateOf } from "../bbs/fixtures.js";
 import { follow } from "../bbs/watch.js";
 import { contentsOf, desireMany, desireTask, fillFast, secretive, secretOf, tokenOf, withCommit } from "./records.js";

@@ -17,7 +17,7 @@ import {
   tlsOf,
 } from "../../support/bbs.js";
 import { type EtcdCluster, startEtcd } from "../../support/etcd.js";
-import { freePort } from "../../support/registry.js";
+import { freePort } from "../../support/ports.js";
 import { desired, eventually, refusal } from "../bbs/fixtures.js";
 import { contentsOf } from "./records.js";
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Entropy } from "@muster/shared/clock";
 import { type BbsProcess, etcdHome, type StoreHome, spawnBbs } from "../../support/bbs.js";
 import { type EtcdCluster, startEtcd } from "../../support/etcd.js";
-import { freePort } from "../../support/registry.js";
+import { freePort } from "../../support/ports.js";
 
 /** Short, so that a run sees many terms. */
 const leadershipTtlMs = 2_000;
