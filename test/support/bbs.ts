@@ -233,14 +233,30 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
 
 // --- the real program
 
-const mainFile = ((): string => {
+const repoRoot = ((): string => {
   // From test/support or from test/dist/support.
   for (let folder = dirname(fileURLToPath(import.meta.url)); folder !== dirname(folder); folder = dirname(folder)) {
-    const file = join(folder, "services", "bbs", "dist", "main.js");
-    if (existsSync(join(folder, "pnpm-workspace.yaml"))) return file;
+    if (existsSync(join(folder, "pnpm-workspace.yaml"))) return folder;
   }
   throw new Error("the repository's root was not found");
 })();
+
+/** The program of a service, as it is started. @throws when it is not built */
+export function serviceMain(name: "auctioneer" | "bbs" | "converger" | "rep"): string {
+  const file = join(repoRoot, "services", name, "dist", "main.js");
+  if (!existsSync(file)) throw new Error(`${file} is not built: run \`npx tsc -b services/${name}\` first`);
+  return file;
+}
+
+/** The settings `tls` of a service: its certificate in files of this folder. */
+export async function tlsSettings(dir: string, commonName: string): Promise<Record<string, string>> {
+  const { ca, cert, key } = await tlsOf(commonName);
+  const file = async (name: string, content: Buffer): Promise<string> => {
+    await writeFile(join(dir, name), content);
+    return join(dir, name);
+  };
+  return { ca_file: await file("ca", ca), cert_file: await file("cert", cert), key_file: await file("key", key) };
+}
 
 const leftovers = new Set<BbsProcess>();
 process.once("exit", () => {
@@ -342,19 +358,16 @@ export interface BbsProcessOptions extends BbsOptions {
 
 /** Starts `services/bbs/dist/main.js` on this home; a standby while another one leads. */
 export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {}): Promise<BbsProcess> {
-  if (!existsSync(mainFile)) throw new Error(`${mainFile} is not built: run \`npx tsc -b services/bbs\` first`);
+  const mainFile = serviceMain("bbs");
   const dir = await mkdtemp(join(tmpdir(), "muster-bbs-process-"));
-  const [port, metricsPort, tls] = [options.port ?? (await freePort()), await freePort(), await tlsOf("bbs")];
-  const file = async (name: string, content: string | Buffer): Promise<string> => {
-    await writeFile(join(dir, name), content);
-    return join(dir, name);
-  };
+  const [port, metricsPort] = [options.port ?? (await freePort()), await freePort()];
+  const configFile = join(dir, "config.json");
   const { keys, activeLabel } = options.keys ?? sealingKeys;
   const config = {
     name: `bbs-${port}`,
     grpc_address: `127.0.0.1:${port}`,
     metrics_address: `127.0.0.1:${metricsPort}`,
-    tls: { ca_file: await file("ca", tls.ca), cert_file: await file("cert", tls.cert), key_file: await file("key", tls.key) },
+    tls: await tlsSettings(dir, "bbs"),
     store: home.settings,
     leadership_ttl_ms: options.leadershipTtlMs ?? 3_000,
     presence_ttl_ms: options.presenceTtlMs ?? 30_000,
@@ -362,7 +375,8 @@ export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {})
     active_key_label: activeLabel,
     ...options.settings,
   };
-  const args = [...(options.nodeArgs ?? []), mainFile, "--config", await file("config.json", JSON.stringify(config))];
+  await writeFile(configFile, JSON.stringify(config));
+  const args = [...(options.nodeArgs ?? []), mainFile, "--config", configFile];
   const log = openSync(join(dir, "log"), "a");
   // setpriv: the kernel ends the BBS with this process, even if that is killed with -9.
   const child = spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, ...args], { stdio: ["ignore", log, log] });

@@ -11,7 +11,7 @@ import { Calls } from "./api/calls.js";
 import { registerServices } from "./api/grpc.js";
 import { serveHttp } from "./api/http.js";
 import { httpPoster } from "./callbacks/post.js";
-import { bbsConfig } from "./config.js";
+import { type BbsConfig, bbsConfig } from "./config.js";
 import { Housekeeper, healthWith } from "./housekeeping/housekeeper.js";
 import { housekeepingMetrics } from "./housekeeping/metrics.js";
 import { whenSent } from "./journal/when-sent.js";
@@ -28,8 +28,7 @@ const goodByeMs = 1_000;
 /** How soon gRPC health learns that the store takes no writes, or takes them again. */
 const healthLookMs = 250;
 
-async function main({ signal, log }: ServiceContext): Promise<void> {
-  log.level = config.log_level;
+async function main(config: BbsConfig, { signal, log }: ServiceContext): Promise<void> {
   log.info({ config: maskSecrets(config) }, "bbs starting");
   const registry = createRegistry(config.name);
   const metrics = bbsMetrics(registry);
@@ -130,5 +129,7 @@ async function main({ signal, log }: ServiceContext): Promise<void> {
   await metricsServer.close();
 }
 
-const config = loadConfig(bbsConfig);
-runService(createLog(config.name, config.log_level), main);
+runService(createLog("bbs"), async ({ signal }) => {
+  const config = loadConfig(bbsConfig);
+  await main(config, { signal, log: createLog(config.name, config.log_level) });
+});

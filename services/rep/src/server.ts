@@ -70,6 +70,8 @@ export function repHandlers(rep: Rep, options: ServeOptions): RepServiceServer {
   };
 }
 
-/** Serves the cell on `address`. @throws when it cannot be bound. */
+/** Serves the cell on `address`. @throws OperatorError when it cannot listen there */
 export const serveRep = (address: string, tls: TlsMaterial, rep: Rep, options: ServeOptions): Promise<GrpcServer> =>
-  serveGrpc(address, tls, (server) => server.addService(RepServiceService, repHandlers(rep, options)));
+  serveGrpc(address, tls, (server) => server.addService(RepServiceService, repHandlers(rep, options)), {
+    setting: "listen_address",
+  });

@@ -1,9 +1,9 @@
 // Prometheus metrics and health, on a plain HTTP port beside each service.
 import { createServer, type Server } from "node:http";
 import type { Server as HttpsServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { systemClock } from "../clock/index.js";
+import { type ListenAt, listenAt } from "../lifecycle/listen.js";
 
 export { Counter, Gauge, Histogram, Registry } from "prom-client";
 
@@ -28,7 +28,7 @@ export interface BoundServer {
   close(graceMs?: number): Promise<void>;
 }
 
-/** Serves `/metrics` and `/health`. @throws when the address cannot be bound. */
+/** Serves `/metrics` and `/health` at a service's `metrics_address`. @throws as `listenAt` */
 export async function startMetricsServer(address: string, registry: Registry, health: () => Health): Promise<BoundServer> {
   const server: Server = createServer((request, response) => {
     if (request.url === "/metrics") {
@@ -48,26 +48,17 @@ export async function startMetricsServer(address: string, registry: Registry, he
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
   server.maxConnections = 64;
-  return bindServer(server, address);
+  return bindServer(server, { address, setting: "metrics_address" });
 }
 
 /** Looks for connections that have become idle: Node closes those at once that are idle when asked, and none later. */
 const idleLookMs = 10;
 
-/** Binds a server of Node's to `host:port` (port 0 picks one). @throws when it cannot be bound. */
-export async function bindServer(server: Server | HttpsServer, address: string): Promise<BoundServer> {
-  const [host, port] = splitAddress(address);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => {
-      server.removeListener("error", reject);
-      resolve();
-    });
-  });
-  // Accepting may fail for want of file descriptors; those that are open go on.
-  server.on("error", () => undefined);
+/** Listens with a server of Node's (port 0 picks one). @throws as `listenAt` */
+export async function bindServer(server: Server | HttpsServer, at: ListenAt): Promise<BoundServer> {
+  const port = await listenAt(server, at);
   return {
-    port: (server.address() as AddressInfo).port,
+    port,
     close: (graceMs = 0) =>
       new Promise((resolve) => {
         const untilMs = systemClock.elapsedMs() + graceMs;
@@ -87,10 +78,4 @@ export async function bindServer(server: Server | HttpsServer, address: string):
         look();
       }),
   };
-}
-
-/** Splits `host:port`. */
-export function splitAddress(address: string): [string, number] {
-  const colon = address.lastIndexOf(":");
-  return [address.slice(0, colon), Number(address.slice(colon + 1))];
 }

@@ -1,9 +1,9 @@
 // The door of a gRPC server: a TLS listener of our own before grpc-js. It counts whom it turns away and why, bounds connections and
 // handshakes, and can cut everything at the end; none of which grpc-js offers. What passes it is a verified mutual TLS connection.
-import { createServer, type TLSSocket, type Server as TlsServer } from "node:tls";
+import { createServer, type TLSSocket } from "node:tls";
 import { type Server, ServerCredentials } from "@grpc/grpc-js";
 import { systemClock } from "../clock/index.js";
-import { splitAddress } from "../metrics/index.js";
+import { listenAt } from "../lifecycle/listen.js";
 import { peerOfCommonName, type TlsMaterial } from "../tls/index.js";
 
 /**
@@ -14,6 +14,8 @@ export const connectionRefusals = ["no-certificate", "expired", "foreign", "hand
 export type ConnectionRefusal = (typeof connectionRefusals)[number];
 
 export interface DoorOptions {
+  /** The setting that holds the address, for whoever must mend it; `grpc_address` by default. */
+  readonly setting?: string | undefined;
   /** Beyond it new connections are closed at once; those there are go on. */
   readonly maxConnections?: number | undefined;
   /** Called once for each connection turned away. */
@@ -49,13 +51,13 @@ function namesNoRole(socket: TLSSocket): boolean {
   return peerOfCommonName(Array.isArray(commonName) ? commonName[0] : commonName) === undefined;
 }
 
-/** Listens at `host:port` (port 0 picks one) and hands verified connections to `server`. @throws when it cannot be bound. */
+/** Listens at `host:port` (port 0 picks one) and hands verified connections to `server`. @throws as `listenAt` */
 export async function openDoor(address: string, tls: TlsMaterial, server: Server, options: DoorOptions = {}): Promise<Door> {
   // The connections it is given are TLS already; to grpc-js they are sockets like any other.
   const inside = server.createConnectionInjector(ServerCredentials.createInsecure());
   const refused = options.refused ?? (() => undefined);
   const sockets = new Set<{ destroy(): unknown }>();
-  const listener: TlsServer = createServer({
+  const listener = createServer({
     ca: tls.ca,
     cert: tls.cert,
     key: tls.key,
@@ -86,7 +88,7 @@ export async function openDoor(address: string, tls: TlsMaterial, server: Server
     socket.setNoDelay(true);
     inside.injectConnection(socket);
   });
-  const port = await listen(listener, address);
+  const port = await listenAt(listener, { address, setting: options.setting ?? "grpc_address" });
   return {
     port,
     get connections() {
@@ -97,21 +99,6 @@ export async function openDoor(address: string, tls: TlsMaterial, server: Server
       for (const socket of sockets) socket.destroy();
     },
   };
-}
-
-async function listen(listener: TlsServer, address: string): Promise<number> {
-  const [host, port] = splitAddress(address);
-  await new Promise<void>((resolve, reject) => {
-    listener.once("error", reject);
-    listener.listen({ host: host.replace(/^\[(.*)\]$/, "$1"), port, backlog: 1_024 }, () => {
-      listener.removeListener("error", reject);
-      resolve();
-    });
-  });
-  // Accepting may fail for want of file descriptors; those that are open go on.
-  listener.on("error", () => undefined);
-  const bound = listener.address();
-  return typeof bound === "object" && bound !== null ? bound.port : port;
 }
 
 /** Resolves when the server has ended: what is under way has `graceMs`, then it is cut. */

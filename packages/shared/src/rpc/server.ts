@@ -236,7 +236,7 @@ class GuardedServer extends Server {
   }
 }
 
-/** Binds `host:port` (port 0 picks one) over mutual TLS and serves what `register` adds, and health. @throws when it cannot be bound. */
+/** Binds `host:port` (port 0 picks one) over mutual TLS and serves what `register` adds, and health. @throws as `listenAt` */
 export async function serveGrpc(
   address: string,
   tls: TlsMaterial,

@@ -123,7 +123,7 @@ function traceIdOf({ headers }: IncomingMessage): string {
   return typeof traceId === "string" ? traceId.slice(0, maxTraceIdLength) : "";
 }
 
-/** Serves Diego's HTTP API at `host:port` over mutual TLS. @throws when it cannot be bound. */
+/** Serves Diego's HTTP API at `host:port` over mutual TLS. @throws OperatorError when it cannot listen there */
 export async function serveHttp(address: string, tls: TlsMaterial, calls: Calls, serve: ServeOptions): Promise<BoundServer> {
   const api = new HttpApi(calls, serve);
   const options = {
@@ -145,7 +145,7 @@ export async function serveHttp(address: string, tls: TlsMaterial, calls: Calls,
   const server: Server = createServer(options, (request, response) => api.take(request, response));
   server.timeout = limits.silenceMs;
   server.maxConnections = limits.connections;
-  const bound = await bindServer(server, address);
+  const bound = await bindServer(server, { address, setting: "http_address" });
   server.on("error", (err) => serve.log.warn({ err }, "http server cannot accept"));
   return { port: bound.port, close: (graceMs = limits.closeMs) => bound.close(graceMs) };
 }

@@ -3,7 +3,7 @@ import { createServer } from "node:https";
 import { type BoundServer, bindServer } from "@muster/shared/metrics";
 import type { TlsMaterial } from "@muster/shared/tls";
 
-/** @throws when the address cannot be bound. */
+/** @throws OperatorError when it cannot listen there */
 export function serveClosedDoor(address: string, tls: TlsMaterial): Promise<BoundServer> {
   const options = { ...tls, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.2" as const };
   const server = createServer(options, (request, response) => {
@@ -13,5 +13,5 @@ export function serveClosedDoor(address: string, tls: TlsMaterial): Promise<Boun
   server.headersTimeout = 5_000;
   server.requestTimeout = 5_000;
   server.maxConnections = 1_000;
-  return bindServer(server, address);
+  return bindServer(server, { address, setting: "http_address" });
 }
