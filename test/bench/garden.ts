@@ -1,30 +1,18 @@
 // A cached image: from create to process started through the garden, beside a bare `runc run` of the same bundle; and what many containers
 // in a row leave behind. Root, real tools.
-import { execFile } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { promisify } from "node:util";
-import type { Container } from "@muster/garden";
 import { pinRootFS, rootFSOfImage } from "@muster/garden/image-ref";
-import { namesOnMachine } from "@muster/garden/runc";
 import { containerSpec, never, shell, startGarden } from "../support/garden.js";
 import { type SoakResult, soakGarden } from "../support/garden-soak.js";
 import { pushImage } from "../support/images.js";
 import { startRegistry } from "../support/registry.js";
-
-const run = promisify(execFile);
+import { bareRun } from "./bare-runc.js";
+import { type Spread, spreadOf, timed } from "./spread.js";
 
 export interface GardenBenchOptions {
   /** Starts to measure; the first, which pulls, is left out. Default 20. */
   readonly rounds?: number;
   /** Containers to start and end in a row, counting what is left of them. Default 100. */
   readonly cycles?: number;
-}
-
-export interface Spread {
-  readonly p50: number;
-  readonly min: number;
-  readonly max: number;
 }
 
 export interface GardenBenchResult {
@@ -35,30 +23,6 @@ export interface GardenBenchResult {
   /** Medians; the target is at most 4. */
   readonly started_over_bare: number;
   readonly soak: SoakResult;
-}
-
-const spreadOf = (values: readonly number[]): Spread => {
-  const sorted = [...values].sort((a, b) => a - b);
-  return { p50: sorted[Math.floor(sorted.length / 2)] ?? 0, min: sorted[0] ?? 0, max: sorted.at(-1) ?? 0 };
-};
-
-const timed = async (work: () => Promise<unknown>): Promise<number> => {
-  const begun = performance.now();
-  await work();
-  return performance.now() - begun;
-};
-
-/** `runc run /bin/true` on the container's own bundle, its network namespace and limits included. */
-async function bareRun(home: string, container: Container): Promise<void> {
-  const names = namesOnMachine(home, "cell-1");
-  const bundle = join(names.runDir, "c", container.handle, "bundle");
-  const config = JSON.parse(await readFile(join(bundle, "config.json"), "utf8"));
-  config.process.args = ["/bin/true"];
-  config.linux.cgroupsPath = `${names.cgroupParent}/bare`;
-  config.root.path = join(bundle, "rootfs");
-  await mkdir(join(bundle, "bare"), { recursive: true });
-  await writeFile(join(bundle, "bare", "config.json"), JSON.stringify(config));
-  await run("runc", ["--root", join(bundle, "bare", "state"), "run", "--bundle", join(bundle, "bare"), "bare"]);
 }
 
 /** Measures one start after the other on a garden of its own; leaves nothing behind. */
@@ -79,7 +43,7 @@ export async function benchGarden({ rounds = 20, cycles = 100 }: GardenBenchOpti
       const container = await test.garden.create(spec, never);
       await container.run(shell("sleep 100"), () => undefined);
       const tookMs = performance.now() - begun;
-      const bareMs = await timed(() => bareRun(test.home, container));
+      const bareMs = await bareRun(test.home, "cell-1", handle);
       const destroyMs = await timed(() => test.garden.destroy(handle));
       if (round === 0) continue;
       started.push(tookMs);

@@ -1,8 +1,9 @@
-// `pnpm bench store|bbs|auction|converge|recovery|garden|watch`: measures, and prints one JSON document and nothing else on stdout.
+// `pnpm bench store|bbs|auction|converge|recovery|garden|cell|watch`: measures, and prints one JSON document and nothing else on stdout.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { auctionBenchDefaults, benchAuction } from "./auction.js";
 import { bbsBenchDefaults, benchBbs } from "./bbs.js";
+import { benchCell, cellBenchDefaults } from "./cell.js";
 import { benchConverge, convergeBenchDefaults } from "./converge.js";
 import { benchGarden } from "./garden.js";
 import { benchRecovery, recoveryBenchDefaults } from "./recovery.js";
@@ -15,6 +16,7 @@ const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench converge [--size INSTANCES]
        pnpm bench recovery [--size INSTANCES]
        pnpm bench garden [--size CONTAINERS]
+       pnpm bench cell [--store lmdb|etcd] [--rounds N] [--burst INSTANCES] [--bursts N] [--crashes N]
        pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--seconds N] [--profile DIR]
 
 store     commits of 1, 16 and 127 puts on each driver, or on the one named; --size  bytes of each value
@@ -23,6 +25,8 @@ bbs       unary calls beside a bare echo, reported items, lists, and core with j
           --fleet  instances on record for lists, memory and failover (${bbsBenchDefaults.fleets.join(" and ")}; 0: none)
           --profile  the service writes its CPU profile into this folder
 garden    a cached image from create to process started, beside a bare \`runc run\`, and what a row of containers (100) leaves; as root
+cell      a cached image from desire to RUNNING through all services, one at a time (${cellBenchDefaults.rounds} rounds) and many at once
+          (${cellBenchDefaults.bursts} bursts of ${cellBenchDefaults.burst}), crash to running, stop to gone; beside runc, and beside Docker where dockerd is on PATH; as root
 watch     calls beside changes, without and with watchers (${watchBenchDefaults.watchers} watchers, ${watchBenchDefaults.lrps} instances, ${watchBenchDefaults.changes} changes/s)
 auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
 converge  CPU time of the converger over whole fleets (${convergeBenchDefaults.instances.join(", ")} instances): idle, full, half of the cells lost
@@ -68,6 +72,10 @@ async function run(): Promise<object> {
     lrps: { type: "string" },
     changes: { type: "string" },
     seconds: { type: "string" },
+    rounds: { type: "string" },
+    burst: { type: "string" },
+    bursts: { type: "string" },
+    crashes: { type: "string" },
   } as const;
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const size = sizeOf(values.size);
@@ -88,6 +96,14 @@ async function run(): Promise<object> {
       });
     case "garden":
       return benchGarden(size === undefined ? {} : { cycles: size });
+    case "cell":
+      return benchCell({
+        ...(store === undefined ? {} : { stores: [store] }),
+        rounds: numberOf("--rounds", values.rounds, cellBenchDefaults.rounds),
+        burst: numberOf("--burst", values.burst, cellBenchDefaults.burst),
+        bursts: numberOf("--bursts", values.bursts, cellBenchDefaults.bursts),
+        crashes: numberOf("--crashes", values.crashes, cellBenchDefaults.crashes),
+      });
     case "watch":
       if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true });
       return benchWatch({

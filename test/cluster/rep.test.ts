@@ -1,7 +1,7 @@
 // Cells with real containers, through a whole platform: tasks with downloads, uploads, results and restarts, and a cell that is emptied.
 import { execFileSync } from "node:child_process";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -14,26 +14,12 @@ import { DesiredLRP, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
 import { type Task, TaskDefinition } from "@muster/proto/models/task";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
 import { collect, dial, serverStream, unary } from "@muster/shared/rpc";
-import { readTls } from "@muster/shared/tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leftovers } from "../support/garden.js";
 import { pushImage, webCommand } from "../support/images.js";
 import { fetchInstance, Platform } from "../support/platform.js";
+import { clientOf, dialPlatform } from "../support/platform-records.js";
 import { startRegistry, type TestRegistry } from "../support/registry.js";
-
-interface ClientFile {
-  readonly bbs_grpc: string[];
-  readonly ca: string;
-  readonly cert: string;
-  readonly key: string;
-}
-
-function bbsClient(home: string): BBSServiceClient {
-  const client = JSON.parse(readFileSync(join(home, "client.json"), "utf8")) as ClientFile;
-  const at = (file: string): string => join(home, file);
-  const tls = readTls({ ca_file: at(client.ca), cert_file: at(client.cert), key_file: at(client.key) });
-  return dial(BBSServiceClient, client.bbs_grpc, tls);
-}
 
 const scratch = mkdtempSync(join(tmpdir(), "muster-rep-"));
 let registry: TestRegistry;
@@ -78,7 +64,7 @@ beforeAll(async () => {
   served.set("/tools.tgz", execFileSync("tar", ["-czf", "-", "-C", folder, "."]));
   platform = await Platform.start(["--cells", "2", "--zones", "2", "--insecure-registry", registry.host]);
   await platform.muster("enable-feature-flag", "diego_docker");
-  bbs = bbsClient(platform.home);
+  bbs = dialPlatform(platform.home);
 });
 
 afterAll(async () => {
@@ -245,9 +231,8 @@ describe("an instance", () => {
     const key = /-----BEGIN EC PRIVATE KEY-----.*-----END EC PRIVATE KEY-----/s.exec(result)?.[0] ?? "";
     expect(certificate.checkPrivateKey(createPrivateKey(key))).toBe(true);
     // It opens nothing of the platform.
-    const client = JSON.parse(readFileSync(join(platform.home, "client.json"), "utf8")) as ClientFile;
-    const tls = { ca: readFileSync(join(platform.home, client.ca)), cert: Buffer.from(leaf), key: Buffer.from(key) };
-    const intruder = dial(BBSServiceClient, client.bbs_grpc, tls);
+    const { addresses, tls } = clientOf(platform.home);
+    const intruder = dial(BBSServiceClient, addresses, { ...tls, cert: Buffer.from(leaf), key: Buffer.from(key) });
     await expect(unary(intruder.ping.bind(intruder), {}, { deadlineMs: 2_000 })).rejects.toThrow();
     intruder.close();
   });

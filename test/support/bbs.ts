@@ -6,9 +6,8 @@ import { once } from "node:events";
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import {
   ActiveBbs,
   Calls,
@@ -39,6 +38,7 @@ import { openLmdbStore } from "@muster/store/lmdb";
 import { type MemoryFaults, memoryStore, openMemoryStore } from "@muster/store/memory";
 import type { EtcdCluster } from "./etcd.js";
 import { freePort } from "./ports.js";
+import { repoRoot } from "./repo.js";
 
 // --- certificates
 
@@ -232,14 +232,6 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
 }
 
 // --- the real program
-
-const repoRoot = ((): string => {
-  // From test/support or from test/dist/support.
-  for (let folder = dirname(fileURLToPath(import.meta.url)); folder !== dirname(folder); folder = dirname(folder)) {
-    if (existsSync(join(folder, "pnpm-workspace.yaml"))) return folder;
-  }
-  throw new Error("the repository's root was not found");
-})();
 
 /** The program of a service, as it is started. @throws when it is not built */
 export function serviceMain(name: "auctioneer" | "bbs" | "converger" | "rep"): string {

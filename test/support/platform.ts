@@ -3,12 +3,11 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { claim } from "./ports.js";
+import { repoRoot } from "./repo.js";
 
-const repoRoot = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const cli = join(repoRoot, "packages/cli/dist/main.js");
 
 export interface InstanceShape {
@@ -77,7 +76,12 @@ export class Platform implements AsyncDisposable {
   static async start(flags: readonly string[], home?: string): Promise<Platform> {
     const folder = home ?? (await mkdtemp(join(tmpdir(), "muster-platform-")));
     const platform = new Platform(folder, home === undefined, flags, await freeOffset());
-    await platform.up();
+    try {
+      await platform.up();
+    } catch (error) {
+      await platform[Symbol.asyncDispose]();
+      throw error;
+    }
     return platform;
   }
 
