@@ -13,7 +13,7 @@ const of = (clients: readonly BbsClients[], n: number): BbsClients => {
 
 /** On a busy machine the store may stall for a second: the call is made again, and its latency is all of the time. */
 export const patient =
-  (call: Call): Call =>
+  (call: Call, onRetry: () => void = () => undefined): Call =>
   (n, done) => {
     let tries = 1;
     const attempt = (): void =>
@@ -23,15 +23,16 @@ export const patient =
         else if (code !== status.UNAVAILABLE || tries > 100) done(error);
         else {
           tries += 1;
+          onRetry();
           setTimeout(attempt, 50);
         }
       });
     attempt();
   };
 
-/** Desires one instance under the n-th guid of this kind. */
-export const desireCall = (clients: readonly BbsClients[], kind: string): Call =>
-  patient((n, done) => of(clients, n).bbs.desireDesiredLrp({ desiredLrp: desired(guidOf(kind, n)) }, done));
+/** Desires instances, one unless more are wanted, under the n-th guid of this kind. */
+export const desireCall = (clients: readonly BbsClients[], kind: string, instances = 1, onRetry?: () => void): Call =>
+  patient((n, done) => of(clients, n).bbs.desireDesiredLrp({ desiredLrp: desired(guidOf(kind, n), instances) }, done), onRetry);
 
 const instanceOf = (n: number, cells: number) => ({ instanceGuid: guidOf("instance", n), cellId: cellOf(n, cells) });
 

@@ -1,4 +1,4 @@
-// `pnpm bench store|bbs|auction|converge|recovery|garden|cell|watch`: measures, and prints one JSON document and nothing else on stdout.
+// `pnpm bench store|bbs|auction|converge|recovery|garden|cell|watch|fleet`: measures, and prints one JSON document and nothing else on stdout.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { auctionBenchDefaults, benchAuction } from "./auction.js";
@@ -9,6 +9,7 @@ import { benchGarden } from "./garden.js";
 import { benchRecovery, recoveryBenchDefaults } from "./recovery.js";
 import { benchStore } from "./store.js";
 import { benchWatch, watchBenchDefaults } from "./watch.js";
+import { benchWholeFleet, wholeFleetDefaults } from "./whole-fleet.js";
 
 const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench bbs [--store lmdb|etcd] [--size CALLS] [--fleet INSTANCES] [--profile DIR]
@@ -18,6 +19,7 @@ const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench garden [--size CONTAINERS]
        pnpm bench cell [--store lmdb|etcd] [--rounds N] [--burst INSTANCES] [--bursts N] [--crashes N]
        pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--seconds N] [--profile DIR]
+       pnpm bench fleet [--store lmdb|etcd] [--size INSTANCES] [--cells N] [--profile DIR]
 
 store     commits of 1, 16 and 127 puts on each driver, or on the one named; --size  bytes of each value
 bbs       unary calls beside a bare echo, reported items, lists, and core with journal alone; both stores unless one is named.
@@ -31,6 +33,9 @@ watch     calls beside changes, without and with watchers (${watchBenchDefaults.
 auction   the pure auction over whole fleets (${auctionBenchDefaults.instances.join(", ")} instances)
 converge  CPU time of the converger over whole fleets (${convergeBenchDefaults.instances.join(", ")} instances): idle, full, half of the cells lost
 recovery  from a cell's falling silent to its instances placed elsewhere (${recoveryBenchDefaults.instances} instances), in one process, on LMDB
+fleet     all services and a fleet of simulated cells: from desire to all RUNNING, then idle, then the active BBS killed
+          (${wholeFleetDefaults.sizes.join(" and ")} instances, ${wholeFleetDefaults.store}; several GiB of memory)
+          --cells  so many; else one for 200 instances.  --profile  every process writes its CPU profile; then nothing is killed
 `;
 
 const fail = (message: string): never => {
@@ -52,6 +57,8 @@ function fleetsOf(given: string): number[] {
     : fail("--fleet is a multiple of 5");
 }
 
+const multipleOf5 = (size: number): number => (size % 5 === 0 ? size : fail("--size is a multiple of 5"));
+
 function numberOf(name: string, given: string | undefined, otherwise: number): number {
   const number = Number(given ?? otherwise);
   return Number.isInteger(number) && number > 0 && number <= 1_000_000 ? number : fail(`${name} is a number from 1 to 1000000`);
@@ -70,6 +77,7 @@ async function run(): Promise<object> {
     profile: { type: "string" },
     watchers: { type: "string" },
     lrps: { type: "string" },
+    cells: { type: "string" },
     changes: { type: "string" },
     seconds: { type: "string" },
     rounds: { type: "string" },
@@ -111,6 +119,14 @@ async function run(): Promise<object> {
         lrps: numberOf("--lrps", values.lrps, watchBenchDefaults.lrps),
         changes: numberOf("--changes", values.changes, watchBenchDefaults.changes),
         seconds: numberOf("--seconds", values.seconds, watchBenchDefaults.seconds),
+        profileDir: values.profile,
+      });
+    case "fleet":
+      if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true });
+      return benchWholeFleet({
+        ...(store === undefined ? {} : { store }),
+        ...(size === undefined ? {} : { sizes: [multipleOf5(size)] }),
+        cells: values.cells === undefined ? undefined : numberOf("--cells", values.cells, 1),
         profileDir: values.profile,
       });
     case "auction":

@@ -31,4 +31,5 @@ export const netInfo = {
 };
 
 export const guidOf = (kind: string, n: number): string => `${kind}-${String(n).padStart(8, "0")}-4f6e-9a1c-bench`;
-export const cellOf = (n: number, cells: number): string => `cell-${n % cells}`;
+export const cellIdOf = (number: number): string => `cell-${number}`;
+export const cellOf = (n: number, cells: number): string => cellIdOf(n % cells);

@@ -1,13 +1,9 @@
 // A BBS for tests: in this process on any store, or as the real program that can be killed; and clients in every role, over real
 // gRPC and mutual TLS. Certificates are made once a process, since each costs an RSA key.
-import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   ActiveBbs,
   Calls,
@@ -29,7 +25,6 @@ import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import { type Clock, systemClock, systemEntropy } from "@muster/shared/clock";
 import type { BbsError } from "@muster/shared/errors";
 import { type Log, silentLog } from "@muster/shared/log";
-import type { Health } from "@muster/shared/metrics";
 import { dial, serveGrpc } from "@muster/shared/rpc";
 import { type Authority, createAuthority, issueCertificate, type TlsMaterial } from "@muster/shared/tls";
 import type { Head, Leadership, StoreDriver } from "@muster/store";
@@ -38,7 +33,7 @@ import { openLmdbStore } from "@muster/store/lmdb";
 import { type MemoryFaults, memoryStore, openMemoryStore } from "@muster/store/memory";
 import type { EtcdCluster } from "./etcd.js";
 import { freePort } from "./ports.js";
-import { repoRoot } from "./repo.js";
+import { ServiceProcess, type SpawnedService, spawnService, tlsFilesIn } from "./service.js";
 
 // --- certificates
 
@@ -65,8 +60,12 @@ export function tlsOf(commonName: string, authorityName = trustedAuthority): Pro
   return made;
 }
 
-async function issue(commonName: string, authorityName: string): Promise<TlsMaterial> {
-  const { certificatePem, keyPem } = await issueCertificate(await authority(authorityName), commonName, { nowMs: wallMs() });
+/** For a whole fleet: a key that takes a thousandth of an RSA key's time. */
+export const quickTlsOf = (commonName: string): Promise<TlsMaterial> => issue(commonName, trustedAuthority, "ec");
+
+async function issue(commonName: string, authorityName: string, keyType: "rsa" | "ec" = "rsa"): Promise<TlsMaterial> {
+  const options = { nowMs: wallMs(), keyType };
+  const { certificatePem, keyPem } = await issueCertificate(await authority(authorityName), commonName, options);
   return { ca: await caOf(trustedAuthority), cert: Buffer.from(certificatePem), key: Buffer.from(keyPem) };
 }
 
@@ -233,109 +232,18 @@ export async function startBbs(home: StoreHome, options: BbsOptions = {}): Promi
 
 // --- the real program
 
-/** The program of a service, as it is started. @throws when it is not built */
-export function serviceMain(name: "auctioneer" | "bbs" | "converger" | "rep"): string {
-  const file = join(repoRoot, "services", name, "dist", "main.js");
-  if (!existsSync(file)) throw new Error(`${file} is not built: run \`npx tsc -b services/${name}\` first`);
-  return file;
-}
-
 /** The settings `tls` of a service: its certificate in files of this folder. */
-export async function tlsSettings(dir: string, commonName: string): Promise<Record<string, string>> {
-  const { ca, cert, key } = await tlsOf(commonName);
-  const file = async (name: string, content: Buffer): Promise<string> => {
-    await writeFile(join(dir, name), content);
-    return join(dir, name);
-  };
-  return { ca_file: await file("ca", ca), cert_file: await file("cert", cert), key_file: await file("key", key) };
-}
-
-const leftovers = new Set<BbsProcess>();
-process.once("exit", () => {
-  for (const left of leftovers) left.cleanUpNow();
-});
+export const tlsSettings = async (dir: string, commonName: string): Promise<Record<string, string>> =>
+  tlsFilesIn(dir, await tlsOf(commonName));
 
 export type BbsState = "standby" | "migrating" | "loading" | "active";
 
-export class BbsProcess implements AsyncDisposable {
+export class BbsProcess extends ServiceProcess<BbsState> {
   readonly address: string;
-  readonly pid: number;
-  /** Resolves with the exit status, or the signal that ended it. */
-  readonly exited: Promise<number | NodeJS.Signals>;
-  readonly #child: ChildProcess;
-  readonly #dir: string;
-  readonly #healthUrl: string;
 
-  constructor(child: ChildProcess, dir: string, address: string, healthUrl: string) {
-    this.#child = child;
-    this.#dir = dir;
+  constructor(spawned: SpawnedService, address: string) {
+    super(spawned);
     this.address = address;
-    this.#healthUrl = healthUrl;
-    this.pid = child.pid ?? -1;
-    this.exited = once(child, "exit").then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals);
-    leftovers.add(this);
-  }
-
-  get running(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null;
-  }
-
-  log(): string {
-    return readFileSync(join(this.#dir, "log"), "utf8");
-  }
-
-  async state(): Promise<BbsState | undefined> {
-    return (await this.health())?.state as BbsState | undefined;
-  }
-
-  /** What `/health` says; `undefined` when nothing answers. */
-  async health(): Promise<Health | undefined> {
-    try {
-      const response = await fetch(this.#healthUrl, { signal: AbortSignal.timeout(1_000) });
-      return (await response.json()) as Health;
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** All of `/metrics`. */
-  async metrics(): Promise<string> {
-    return (await fetch(this.#healthUrl.replace("/health", "/metrics"), { signal: AbortSignal.timeout(5_000) })).text();
-  }
-
-  /** A sample of `/metrics` by its full name; 0 when it is not there. */
-  async metric(name: string): Promise<number> {
-    const text = await this.metrics();
-    const line = text.split("\n").find((one) => one.startsWith(`${name} `) || one.startsWith(`${name}{`));
-    return Number(line?.slice(line.lastIndexOf(" ") + 1) ?? 0);
-  }
-
-  /** @throws with the end of its log when it does not come to that state in time. */
-  async until(state: BbsState, withinMs = 20_000): Promise<void> {
-    for (const deadline = performance.now() + withinMs; performance.now() < deadline; await sleep(20)) {
-      if (!this.running) break;
-      if ((await this.state()) === state) return;
-    }
-    throw new Error(`the bbs did not become ${state} in ${withinMs} ms:\n${this.log().slice(-3_000)}`);
-  }
-
-  kill(signal: NodeJS.Signals): void {
-    this.#child.kill(signal);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.running) {
-      this.#child.kill("SIGKILL");
-      await this.exited;
-    }
-    await rm(this.#dir, { recursive: true, force: true });
-    leftovers.delete(this);
-  }
-
-  /** For the end of the process: nothing can be awaited any more. */
-  cleanUpNow(): void {
-    this.#child.kill("SIGKILL");
-    rmSync(this.#dir, { recursive: true, force: true });
   }
 }
 
@@ -350,16 +258,12 @@ export interface BbsProcessOptions extends BbsOptions {
 
 /** Starts `services/bbs/dist/main.js` on this home; a standby while another one leads. */
 export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {}): Promise<BbsProcess> {
-  const mainFile = serviceMain("bbs");
-  const dir = await mkdtemp(join(tmpdir(), "muster-bbs-process-"));
-  const [port, metricsPort] = [options.port ?? (await freePort()), await freePort()];
-  const configFile = join(dir, "config.json");
+  const port = options.port ?? (await freePort());
+  const address = `127.0.0.1:${port}`;
   const { keys, activeLabel } = options.keys ?? sealingKeys;
-  const config = {
+  const settings = {
     name: `bbs-${port}`,
-    grpc_address: `127.0.0.1:${port}`,
-    metrics_address: `127.0.0.1:${metricsPort}`,
-    tls: await tlsSettings(dir, "bbs"),
+    grpc_address: address,
     store: home.settings,
     leadership_ttl_ms: options.leadershipTtlMs ?? 3_000,
     presence_ttl_ms: options.presenceTtlMs ?? 30_000,
@@ -367,14 +271,8 @@ export async function spawnBbs(home: StoreHome, options: BbsProcessOptions = {})
     active_key_label: activeLabel,
     ...options.settings,
   };
-  await writeFile(configFile, JSON.stringify(config));
-  const args = [...(options.nodeArgs ?? []), mainFile, "--config", configFile];
-  const log = openSync(join(dir, "log"), "a");
-  // setpriv: the kernel ends the BBS with this process, even if that is killed with -9.
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, ...args], { stdio: ["ignore", log, log] });
-  await once(child, "spawn");
-  closeSync(log);
-  return new BbsProcess(child, dir, config.grpc_address, `http://${config.metrics_address}/health`);
+  const { nodeArgs } = options;
+  return new BbsProcess(await spawnService("bbs", { settings, nodeArgs, tls: await tlsOf("bbs") }), address);
 }
 
 // --- clients

@@ -54,6 +54,11 @@ export class EtcdCluster implements AsyncDisposable {
     return this.#members.map(({ clientUrl }) => clientUrl);
   }
 
+  /** Of the members that run. */
+  get pids(): number[] {
+    return this.#members.flatMap(({ process: child }) => child?.pid ?? []);
+  }
+
   /** Starts a member on the data it has, and waits until it answers as part of a healthy cluster. */
   async start(n = 0): Promise<void> {
     await this.launch(n);

@@ -7,7 +7,8 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type InProcessBbs, memoryHome, type StoreHome, serviceMain, startBbs, tlsSettings } from "../../support/bbs.js";
+import { type InProcessBbs, memoryHome, type StoreHome, startBbs, tlsSettings } from "../../support/bbs.js";
+import { serviceMain } from "../../support/service.js";
 
 let [home, bbs, dir]: [StoreHome?, InProcessBbs?, string?] = [];
 let taken: Server;

@@ -77,14 +77,24 @@ export async function openAuthority(certificatePem: string, keyPem: string): Pro
   return { certificate: new x509.X509Certificate(certificatePem), key: key as CryptoKey, certificatePem, keyPem };
 }
 
+export interface CertificateOptions {
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+  /** Of its own key; `rsa` when absent. */
+  readonly keyType?: InstanceKeyType;
+  /** Wall-clock time. */
+  readonly nowMs: number;
+}
+
 /** A certificate for client and server use, for loopback and the given names, valid for one year. */
 export async function issueCertificate(
   authority: Authority,
   commonName: string,
-  options: { readonly dnsNames?: readonly string[]; readonly ipAddresses?: readonly string[]; readonly nowMs: number },
+  options: CertificateOptions,
 ): Promise<IssuedCertificate> {
   const x509 = await loadX509();
-  const keys = (await webcrypto.subtle.generateKey(signing, true, ["sign", "verify"])) as CryptoKeyPair;
+  const own = options.keyType === "ec" ? quickSigning : signing;
+  const keys = (await webcrypto.subtle.generateKey(own, true, ["sign", "verify"])) as CryptoKeyPair;
   const names: x509.JsonGeneralNames = [
     ...["localhost", ...(options.dnsNames ?? [])].map((value) => ({ type: "dns" as const, value })),
     ...["127.0.0.1", ...(options.ipAddresses ?? [])].map((value) => ({ type: "ip" as const, value })),
