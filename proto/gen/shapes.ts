@@ -223,7 +223,7 @@ export const shapes: Readonly<Record<string, Readonly<Record<number, FieldKind>>
   "muster.v1.ReportBatch": { 1: "muster.v1.ReportItem" },
   "muster.v1.ReportItem": { 1: 0, 2: "models.ActualLRPKey", 3: "models.ActualLRPInstanceKey", 4: "muster.v1.Claimed", 5: "muster.v1.Started", 6: "muster.v1.Crashed", 7: "muster.v1.Removed", 8: "muster.v1.EvacuateClaimed", 9: "muster.v1.EvacuateRunning", 10: "muster.v1.EvacuateStopped", 11: "muster.v1.EvacuateCrashed", 12: "muster.v1.RemoveEvacuating", 13: "muster.v1.CancelEvacuation", 14: "muster.v1.TaskStarted", 15: "muster.v1.TaskCompleted", 16: "muster.v1.TaskRejected" },
   "muster.v1.ReportReplies": { 1: "muster.v1.ReportReply" },
-  "muster.v1.ReportReply": { 1: 0, 2: "string", 3: "string", 4: 0, 5: 0 },
+  "muster.v1.ReportReply": { 1: 0, 2: "string", 3: "string", 4: 0, 5: 0, 6: "bytes" },
   "muster.v1.ReportRequest": { 1: "muster.v1.Hello", 2: "muster.v1.Heartbeat", 3: "muster.v1.Inventory", 4: "muster.v1.ReportBatch", 5: "muster.v1.Goodbye" },
   "muster.v1.ReportResponse": { 1: "muster.v1.Welcome", 2: "muster.v1.HeartbeatReply", 3: "muster.v1.ReportReplies", 4: "muster.v1.InventoryDecided" },
   "muster.v1.Reset": { 1: "string" },

@@ -1,5 +1,5 @@
 // Keeps rows and containers in harmony: gathers facts of what changed, plans, and carries the plan out over the session.
-import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import type { ReportItem, ReportReply } from "@muster/proto/muster/v1/report";
 import {
   type ActualLRP,
@@ -153,7 +153,7 @@ export class Harmonizer {
       case "run":
         if (this.#options.registry.get(guid) === undefined) return;
         this.#accepted.set(guid, { what: "claimed" });
-        void this.#start(guid);
+        void this.#start(guid, reply.desiredLrp);
         return;
       case "confirm": {
         const { registry } = this.#options;
@@ -283,12 +283,17 @@ export class Harmonizer {
     };
   }
 
-  /** A claim was accepted. */
-  #start(guid: InstanceGuid): Promise<void> {
+  /** A claim was accepted; what to run mostly comes with the answer, and is asked for where it does not. */
+  #start(guid: InstanceGuid, answered: Uint8Array): Promise<void> {
     const { fetchDesiredLRP, lends } = this.#options;
-    return this.#starter.start(guid, this.#signal, async ({ key }) =>
-      buildRunRequest(await fetchDesiredLRP(key.processGuid, this.#signal), key, guid, lends),
-    );
+    let given = answered.byteLength === 0 ? undefined : answered;
+    return this.#starter.start(guid, this.#signal, async ({ key }) => {
+      const bytes = given;
+      // What could not be read is not tried again.
+      given = undefined;
+      const desired = bytes === undefined ? await fetchDesiredLRP(key.processGuid, this.#signal) : DesiredLRP.decode(bytes);
+      return buildRunRequest(desired, key, guid, lends);
+    });
   }
 
   /**

@@ -29,6 +29,18 @@ describe("an instance's start", () => {
     await world.stop();
   });
 
+  it.each([
+    { brings: true, fetches: 0 },
+    { brings: false, fetches: 1 },
+  ])("needs no call when the claim's answer brings what to run ($brings: $fetches calls)", async ({ brings, fetches }) => {
+    const world = await openWorld();
+    world.bbs.answersWithDesired = brings;
+    const guid = await world.placed("p", { environmentVariables: [{ name: "MADE", value: "here" }] });
+    expect(world.bbs.rowOf(guid)).toMatchObject({ state: "RUNNING", netInfo: { ports: [{ containerPort: 8080 }] } });
+    expect(world.bbs.fetches).toBe(fetches);
+    await world.stop();
+  });
+
   it("does not begin before the claim is accepted, and the container goes when it is refused", async () => {
     const world = await openWorld();
     world.bbs.unanswered.add("claimed");

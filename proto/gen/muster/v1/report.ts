@@ -234,6 +234,11 @@ export interface ReportReply {
   keepContainer: boolean;
   /** For TaskStarted: the task became this cell's just now. */
   shouldStart: boolean;
+  /**
+   * For Claimed: what to run, an encoded models.DesiredLRP as of the claim, so that the rep need not ask for it. Bytes, since instances of
+   * one process share them. Empty where the replies would grow too large or it cannot be read: then the rep asks.
+   */
+  desiredLrp: Buffer;
 }
 
 function createBaseReportRequest(): ReportRequest {
@@ -2502,7 +2507,14 @@ export const ReportReplies: MessageFns<ReportReplies, "muster.v1.ReportReplies">
 };
 
 function createBaseReportReply(): ReportReply {
-  return { id: 0n, errorType: "", errorMessage: "", keepContainer: false, shouldStart: false };
+  return {
+    id: 0n,
+    errorType: "",
+    errorMessage: "",
+    keepContainer: false,
+    shouldStart: false,
+    desiredLrp: Buffer.alloc(0),
+  };
 }
 
 export const ReportReply: MessageFns<ReportReply, "muster.v1.ReportReply"> = {
@@ -2526,6 +2538,9 @@ export const ReportReply: MessageFns<ReportReply, "muster.v1.ReportReply"> = {
     }
     if (message.shouldStart !== false) {
       writer.uint32(40).bool(message.shouldStart);
+    }
+    if (message.desiredLrp.length !== 0) {
+      writer.uint32(50).bytes(message.desiredLrp);
     }
     return writer;
   },
@@ -2583,6 +2598,14 @@ export const ReportReply: MessageFns<ReportReply, "muster.v1.ReportReply"> = {
             message.shouldStart = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.desiredLrp = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2605,6 +2628,7 @@ export const ReportReply: MessageFns<ReportReply, "muster.v1.ReportReply"> = {
     message.errorMessage = object.errorMessage ?? "";
     message.keepContainer = object.keepContainer ?? false;
     message.shouldStart = object.shouldStart ?? false;
+    message.desiredLrp = object.desiredLrp ?? Buffer.alloc(0);
     return message;
   },
 };

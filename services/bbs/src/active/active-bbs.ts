@@ -35,6 +35,7 @@ import { isSealed, resealAll, SealSurvey } from "../secrets/reseal.js";
 import { Leases, sweepMs } from "../session/leases.js";
 import { inventoryDueMs, ReportSession, type SessionEnd, type SessionHost } from "../session/report-session.js";
 import { Room } from "../session/room.js";
+import { RunInformation } from "../session/run-information.js";
 
 /**
  * So many reported items are in the journal at once, over all cells: some eight commits, enough to keep the store busy, while
@@ -91,6 +92,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
   readonly snapshots = new SnapshotSlots();
   readonly backups = new BackupSlot();
   readonly room = new Room(reportRoom);
+  readonly runInformation: RunInformation;
   readonly graceMs: number;
   readonly #options: ActiveOptions;
   readonly #sessions = new Map<CellId, ReportSession>();
@@ -111,6 +113,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     this.events = new EventHubs({ open: (sealed) => options.secrets.open(sealed), log: options.log });
     this.history = new History(this.state.leaderSinceMs);
     this.leases = new Leases(options.clock);
+    this.runInformation = new RunInformation((sealed) => options.secrets.open(sealed));
     this.journal = new Journal({
       store: options.store,
       leadership: options.leadership,

@@ -3,7 +3,14 @@ import type { ReportItem, ReportReply, Started } from "@muster/proto/muster/v1/r
 import { actualLRPKeyFromWire, instanceKeyFromWire, netInfoFromWire } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import { type ActualLRPInstanceKey, type ActualLRPKey, asTaskGuid, type CellId, type TaskGuid } from "@muster/shared/model";
-import { claimActualLRP, crashActualLRP, reportRemoved, type StartRequest, startActualLRP } from "../core/actual-lrp.js";
+import {
+  type ClaimRequest,
+  claimActualLRP,
+  crashActualLRP,
+  reportRemoved,
+  type StartRequest,
+  startActualLRP,
+} from "../core/actual-lrp.js";
 import type { Command } from "../core/decision.js";
 import {
   cancelEvacuation,
@@ -15,10 +22,13 @@ import {
 } from "../core/evacuation.js";
 import { completeTask, rejectTask, startTask } from "../core/task.js";
 import { validateInstance } from "../core/validation/index.js";
+import type { ToRun } from "./run-information.js";
 
 /** What the core says of one item besides accepting it. */
 export interface ReportOutcome extends Partial<Pick<ReportReply, "keepContainer" | "shouldStart">> {
   readonly refusal?: BbsError;
+  /** What an accepted claim is for, as it stood when that was decided. */
+  readonly toRun?: ToRun;
 }
 
 export interface Reporter {
@@ -50,13 +60,23 @@ const plain =
   (command: Command<void>): Command<ReportOutcome> =>
   (state, context) => ({ ...command(state, context), reply: accepted });
 
+/** The cell may read what it claims from here on; it is picked in the same tick, as a read would be. */
+const claimed =
+  (request: ClaimRequest): Command<ReportOutcome> =>
+  (state, context) => {
+    const decision = claimActualLRP(request)(state, context);
+    const record = state.tables.desiredLRP(request.processGuid);
+    const sealed = state.tables.runInfos.get(request.processGuid)?.sealed;
+    return { ...decision, reply: record === undefined || sealed === undefined ? accepted : { toRun: { record, sealed } } };
+  };
+
 function instanceCommand(item: ReportItem, report: Exclude<Report, TaskReport>, { cellId }: Reporter): Command<ReportOutcome> {
   const keys = keysOf(item, cellId);
   const { key, instanceKey } = keys;
   const named = { processGuid: key.processGuid, index: key.index, instanceKey };
   switch (report.$case) {
     case "claimed":
-      return plain(claimActualLRP(named));
+      return claimed(named);
     case "started":
       return plain(startActualLRP(startRequestOf(key, instanceKey, report.value)));
     case "crashed":

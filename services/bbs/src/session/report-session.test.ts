@@ -1,4 +1,5 @@
 // What a cell reports, message by message, and what it is answered: evacuations, tasks, and inventories that hold both.
+import { DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
 import { TaskDefinition } from "@muster/proto/models/task";
 import {
   ContainerReport,
@@ -9,7 +10,7 @@ import {
   type ReportResponse,
 } from "@muster/proto/muster/v1/report";
 import { fakeClock, seededEntropy } from "@muster/shared/clock";
-import { actualLRPKeyToWire, instanceKeyToWire, netInfoToWire } from "@muster/shared/codec";
+import { actualLRPKeyToWire, instanceKeyToWire, netInfoToWire, runInfoBytes } from "@muster/shared/codec";
 import { BbsError } from "@muster/shared/errors";
 import { silentLog } from "@muster/shared/log";
 import { asTaskGuid, put, type Task, type Write } from "@muster/shared/model";
@@ -97,10 +98,11 @@ async function cellWith(...writes: Write[]) {
     });
     const replies = said.slice(known).flatMap(({ message }) => (message?.$case === "replies" ? message.value.replies : []));
     expect(replies.map(({ id }) => Number(id))).toEqual(items.map((_item, at) => at));
-    return replies.map(({ errorType, errorMessage, keepContainer, shouldStart }) => ({
+    return replies.map(({ errorType, errorMessage, keepContainer, shouldStart, desiredLrp }) => ({
       ...(errorType === "" ? {} : { errorType, errorMessage }),
       ...(keepContainer ? { keepContainer } : {}),
       ...(shouldStart ? { shouldStart } : {}),
+      ...(desiredLrp.byteLength > 0 ? { desiredLrp } : {}),
     }));
   };
   await send({ $case: "hello", value: { presence, owner: "owner", ttlMs: 5_000, evacuating: false } });
@@ -182,6 +184,58 @@ describe("evacuation on the session", () => {
     const [reply] = await cell.report([{ ...other, report: { $case: "evacuateStopped", value: {} } }]);
     expect(reply?.errorType).toBe("PermissionDenied");
     expect(rowsAsWords(cell.active.state)).toEqual(["ORDINARY RUNNING b@cell-2"]);
+  });
+});
+
+describe("a claim on the session", () => {
+  const runInfo = (bytes: number): Write => {
+    const environmentVariables = [{ name: "ABOUT", value: "x".repeat(bytes) }];
+    const sealed = runInfoBytes(WireDesiredLRP.fromPartial({ processGuid, environmentVariables }));
+    return put("runInfo", { processGuid, sealed: sealed as never });
+  };
+  const claim = { ...keys, report: { $case: "claimed" as const, value: {} } };
+  const claimOf = (guid: string, index: number) => ({
+    ...claim,
+    actualLrpKey: { ...keys.actualLrpKey, index },
+    actualLrpInstanceKey: instanceKeyToWire(instance(guid, "cell-1")),
+  });
+
+  it("brings what to run, as a read of it would", async () => {
+    const cell = await cellWith(desired({ rootFs: "preloaded:app" }), fresh, ...rows(row()), runInfo(10));
+    const [reply] = await cell.report([claim]);
+    expect(WireDesiredLRP.decode(reply?.desiredLrp ?? new Uint8Array())).toMatchObject({
+      processGuid,
+      rootFs: "preloaded:app",
+      environmentVariables: [{ name: "ABOUT", value: "xxxxxxxxxx" }],
+    });
+    const anew = desired({ rootFs: "preloaded:app", routes: new Map([["router", Buffer.from("[1]")]]) });
+    cell.active.state.tables.applyAll([anew]);
+    const [again] = await cell.report([claim]);
+    expect(WireDesiredLRP.decode(again?.desiredLrp ?? new Uint8Array()).routes?.routes).toEqual({ router: Buffer.from("[1]") });
+  });
+
+  it("that is refused brings nothing", async () => {
+    const cell = await cellWith(desired(), fresh, ...rows(running("b", "cell-2")), runInfo(10));
+    expect(await cell.report([claim])).toEqual([
+      { errorType: "ActualLRPCannotBeClaimed", errorMessage: "cannot claim actual LRP" },
+    ]);
+  });
+
+  it("of what nobody can read brings nothing", async () => {
+    const cell = await cellWith(desired(), fresh, ...rows(row()));
+    cell.active.state.tables.applyAll([put("runInfo", { processGuid, sealed: Buffer.from([255]) as never })]);
+    expect(await cell.report([claim])).toEqual([{}]);
+  });
+
+  it("leaves out what one message has no room for", async () => {
+    const cell = await cellWith(desired({ instances: 3 }), fresh, runInfo(400_000));
+    cell.active.state.tables.applyAll(rows(row(), row({ index: 1 }), row({ index: 2 })));
+    const replies = await cell.report([claimOf("a", 0), claimOf("b", 1), claimOf("c", 2)]);
+    expect(replies.map(({ errorType, desiredLrp }) => [errorType, (desiredLrp?.byteLength ?? 0) > 400_000])).toEqual([
+      [undefined, true],
+      [undefined, true],
+      [undefined, false],
+    ]);
   });
 });
 

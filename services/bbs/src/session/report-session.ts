@@ -11,6 +11,7 @@ import { inventoryCommands } from "./inventory-report.js";
 import type { Leases } from "./leases.js";
 import { keepsUndecided, reportCommand } from "./report-items.js";
 import type { Room } from "./room.js";
+import { maxRunInformationBytes, type RunInformation, type ToRun } from "./run-information.js";
 
 export interface SessionHost {
   readonly journal: Journal;
@@ -18,6 +19,7 @@ export interface SessionHost {
   readonly log: Log;
   /** Shared by all sessions: what they report is decided within it. */
   readonly room: Room;
+  readonly runInformation: RunInformation;
   readonly maxTaskRetries: number;
   /** Makes this the cell's one session: the older one is cut before its queue is decided. */
   adopt(cellId: CellId, session: ReportSession): void;
@@ -200,33 +202,53 @@ export class ReportSession {
     await this.#deciding;
     const replies = await this.#host.room.within(
       items.length,
-      async (): Promise<(ReportReply | undefined)[]> => (this.#ended ? [] : Promise.all(items.map((item) => this.#decide(item)))),
+      async (): Promise<(Answer | undefined)[]> => (this.#ended ? [] : Promise.all(items.map((item) => this.#decide(item)))),
     );
     this.#unanswered -= items.length;
     if (this.#ended) return;
     // Of what nobody can say whether it happened, nothing is said: the rep keeps it and reports again.
     const settled = replies.filter((reply) => reply !== undefined);
-    this.#send({ message: { $case: "replies", value: { replies: settled } } });
+    this.#send({ message: { $case: "replies", value: { replies: this.#withRunInformation(settled) } } });
     if (settled.length < replies.length)
       this.cut("store away", new BbsError("Unavailable", "the store does not answer; report again"));
   }
 
-  async #decide(item: ReportItem): Promise<ReportReply | undefined> {
-    const reply: ReportReply = { id: item.id, errorType: "", errorMessage: "", keepContainer: false, shouldStart: false };
+  async #decide(item: ReportItem): Promise<Answer | undefined> {
+    const { id } = item;
     try {
       if (this.#cellId === undefined) throw new BbsError("InvalidRequest");
       const { journal, maxTaskRetries } = this.#host;
-      const { refusal, ...decided } = await journal.submit(reportCommand(item, { cellId: this.#cellId, maxTaskRetries }));
-      return { ...reply, ...decided, ...(refusal === undefined ? {} : refusedWith(refusal)) };
+      const command = reportCommand(item, { cellId: this.#cellId, maxTaskRetries });
+      const { refusal, toRun, keepContainer = false, shouldStart = false } = await journal.submit(command);
+      const [errorType, errorMessage] = refusal === undefined ? ["", ""] : [refusal.code, refusal.message];
+      return { toRun, reply: { id, errorType, errorMessage, keepContainer, shouldStart, desiredLrp: nothing } };
     } catch (error) {
       if (!(error instanceof BbsError)) throw error;
-      if (error.code === "Unavailable" || error.code === "OutcomeUnknown" || error.code === "ResourceExhausted") return undefined;
-      return { ...reply, ...refusedWith(error), keepContainer: keepsUndecided(item) };
+      const { code, message } = error;
+      if (code === "Unavailable" || code === "OutcomeUnknown" || code === "ResourceExhausted") return undefined;
+      const keepContainer = keepsUndecided(item);
+      const reply = { id, errorType: code, errorMessage: message, keepContainer, shouldStart: false, desiredLrp: nothing };
+      return { toRun: undefined, reply };
     }
+  }
+
+  /** What finds no room in the message is asked for by the rep. */
+  #withRunInformation(answers: readonly Answer[]): ReportReply[] {
+    let room = maxRunInformationBytes;
+    return answers.map(({ toRun, reply }) => {
+      if (toRun === undefined || toRun.sealed.byteLength > room) return reply;
+      const desiredLrp = this.#host.runInformation.encoded(toRun);
+      if (desiredLrp.byteLength > room) return reply;
+      room -= desiredLrp.byteLength;
+      return { ...reply, desiredLrp };
+    });
   }
 }
 
-const refusedWith = ({ code, message }: BbsError): Pick<ReportReply, "errorType" | "errorMessage"> => ({
-  errorType: code,
-  errorMessage: message,
-});
+/** An item's reply, and what it is to be told beside it. */
+interface Answer {
+  readonly reply: ReportReply;
+  readonly toRun: ToRun | undefined;
+}
+
+const nothing = Buffer.alloc(0);

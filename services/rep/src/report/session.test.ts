@@ -20,7 +20,14 @@ const item = (): Omit<ReportItem, "id"> => ({
   actualLrpInstanceKey: undefined,
   report: { $case: "removed", value: {} },
 });
-const reply = (id: bigint): ReportReply => ({ id, errorType: "", errorMessage: "", keepContainer: false, shouldStart: false });
+const reply = (id: bigint): ReportReply => ({
+  id,
+  errorType: "",
+  errorMessage: "",
+  keepContainer: false,
+  shouldStart: false,
+  desiredLrp: Buffer.alloc(0),
+});
 
 /** A session whose other end is the test. */
 async function world(containers = 0) {

@@ -1,5 +1,5 @@
 // A scripted BBS for tests: keeps rows, answers reports as Diego's rules would for the plain cases, and can be told to misbehave.
-import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
+import { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import { type TaskDefinition, Task as WireTask } from "@muster/proto/models/task";
 import type { ReportItem, ReportRequest, ReportResponse } from "@muster/proto/muster/v1/report";
 import type { WatchResponse, Change as WireChange } from "@muster/proto/muster/v1/watch";
@@ -60,6 +60,8 @@ export class FakeBBS {
   readonly unanswered = new Set<ReportCase>();
   /** A hello is refused with this. */
   refuseHello: BbsError | undefined;
+  /** Whether the answer to a claim brings what is to run. */
+  answersWithDesired = false;
   answersHeartbeats = true;
   decidesInventories = true;
   sessionsOpened = 0;
@@ -198,7 +200,10 @@ export class FakeBBS {
     const evacuation = refusal === undefined ? this.#applyEvacuation(item) : undefined;
     const errorType = refusal ?? evacuation?.errorType ?? this.#applyTask(item) ?? this.#apply(item);
     const keepContainer = evacuation?.keep ?? false;
-    const reply = { id: item.id, errorType, errorMessage: errorType, keepContainer, shouldStart: kind === "taskStarted" };
+    const desired = this.answersWithDesired ? this.desired.get(item.actualLrpKey?.processGuid ?? "") : undefined;
+    const desiredLrp = Buffer.from(desired === undefined || kind !== "claimed" ? [] : DesiredLRP.encode(desired).finish());
+    const shouldStart = kind === "taskStarted";
+    const reply = { id: item.id, errorType, errorMessage: errorType, keepContainer, shouldStart, desiredLrp };
     answer({ $case: "replies", value: { replies: [reply] } });
   }
 
