@@ -203,7 +203,7 @@ class BenchCell implements CellIO {
 /** The BBS's watch, with messages as they are on the wire. */
 const watchOf = ({ active }: World) =>
   async function* (request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchResponse, void, undefined> {
-    for await (const message of watch(active, request, signal))
+    for await (const message of watch(active, request, { audience: "scheduler", signal }))
       yield WatchResponse.decode(WatchResponse.encode(message).finish());
   };
 

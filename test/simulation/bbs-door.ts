@@ -81,7 +81,9 @@ export class BbsDoor {
   watch(from: SimProcess, request: WatchRequest, signal: AbortSignal): AsyncIterable<WatchResponse> {
     const port = this.#dial();
     const serve = (cancelled: AbortSignal): AsyncIterable<WatchResponse> =>
-      port === undefined ? new Inbox<WatchResponse>() : onWire(watch(port.active, request, cancelled));
+      port === undefined
+        ? new Inbox<WatchResponse>()
+        : onWire(watch(port.active, request, { audience: "scheduler", signal: cancelled }));
     return this.#network.stream(from, port?.process, serve, signal);
   }
 

@@ -286,7 +286,7 @@ describe("watch", () => {
     await active.journal.submit(desireLRP(message("before", 3)));
     const stop = new AbortController();
     const mirror = new Mirror({
-      open: (request, signal) => watch(active, request, signal),
+      open: (request, signal) => watch(active, request, { audience: "scheduler", signal }),
       kinds: ["desiredLRP", "actualLRP"],
       clock,
       log: silentLog(),
@@ -316,7 +316,11 @@ describe("watch", () => {
     const kindsOf = async (after: typeof token, count: number): Promise<string[]> => {
       const stop = new AbortController();
       const said: WatchResponse[] = [];
-      for await (const response of watch(active, { after, kinds: [], cellId: "" }, stop.signal)) {
+      for await (const response of watch(
+        active,
+        { after, kinds: [], cellId: "" },
+        { audience: "follower", signal: stop.signal },
+      )) {
         said.push(response);
         if (said.length === count) break;
       }
@@ -343,7 +347,11 @@ describe("failover", () => {
     await clock.advance(11_000);
     const second = await election;
     const firstWord = async (after: typeof latest): Promise<string> => {
-      for await (const response of watch(second.active, { after, kinds: [], cellId: "" }, new AbortController().signal)) {
+      for await (const response of watch(
+        second.active,
+        { after, kinds: [], cellId: "" },
+        { audience: "follower", signal: new AbortController().signal },
+      )) {
         return response.message?.$case ?? "none";
       }
       return "nothing";

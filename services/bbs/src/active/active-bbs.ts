@@ -110,7 +110,7 @@ export class ActiveBbs implements SessionHost, WatchSource {
     const startMs = Math.max(head.clusterTimeMs, options.clock.nowMs());
     this.state = { tables, graceUntilMs: asEpochMs(startMs + this.graceMs), leaderSinceMs: asEpochMs(startMs) };
     this.feed = new Feed(head.sequence, head.sequence - 1n, options.clock);
-    this.events = new EventHubs({ open: (sealed) => options.secrets.open(sealed), log: options.log });
+    this.events = new EventHubs({ open: (sealed) => options.secrets.open(sealed), log: options.log, clock: options.clock });
     this.history = new History(this.state.leaderSinceMs);
     this.leases = new Leases(options.clock);
     this.runInformation = new RunInformation((sealed) => options.secrets.open(sealed));

@@ -21,6 +21,7 @@ import {
 } from "@muster/shared/rpc";
 import type { Peer } from "@muster/shared/tls";
 import type { ActiveBbs } from "../active/active-bbs.js";
+import type { Audience } from "../feed/feed.js";
 import { sharedWatchService, watch } from "../feed/watch.js";
 import type { CallContext } from "./calls.js";
 import { Calls } from "./calls.js";
@@ -164,13 +165,17 @@ const backupService = (own: OwnCalls, options: ServeOptions): UntypedServiceImpl
 const historyService = (own: OwnCalls, options: ServeOptions): UntypedServiceImplementation =>
   implement(HistoryServiceService, options, { History: (request: HistoryRequest) => own.history(request) });
 
+/** People, and the controller that acts for them, may be many. */
+const audienceOf = ({ role }: Peer): Audience => (role === "operator" || role === "controller" ? "follower" : "scheduler");
+
 function watchService(active: ActiveBbs, options: ServeOptions): UntypedServiceImplementation {
   return implement(
     sharedWatchService,
     options,
     {},
     {
-      Watch: (request: WatchRequest, info) => watch(active, request, info.signal, (error) => info.cut(error)),
+      Watch: (request: WatchRequest, info) =>
+        watch(active, request, { audience: audienceOf(info.peer), signal: info.signal, cut: (error) => info.cut(error) }),
     },
   );
 }

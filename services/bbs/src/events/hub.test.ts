@@ -6,11 +6,12 @@ import { actualLRP, desiredLRP } from "@muster/shared/testing";
 import { type MemoryStore, memoryStore, openMemoryStore } from "@muster/store/memory";
 import { afterEach, describe, expect, it } from "vitest";
 import { ActiveBbs } from "../active/active-bbs.js";
+import { maxGatherMs } from "../feed/pace.js";
 import { bufferedBytes, bufferedEvents, EventHubs, type HubEvent, type Subscription } from "./hub.js";
 import type { Showing } from "./message.js";
 import type { CommandNote } from "./note.js";
 
-const hubs = (): EventHubs => new EventHubs({ open: (sealed) => sealed, log: silentLog() });
+const hubs = (clock = fakeClock()): EventHubs => new EventHubs({ open: (sealed) => sealed, log: silentLog(), clock });
 const nothing = { ORDINARY: undefined, EVACUATING: undefined, SUSPECT: undefined };
 const note = (fields: Partial<CommandNote>): CommandNote => ({
   traceId: "",
@@ -113,6 +114,30 @@ describe("a subscription", () => {
     expect(all(next)).toHaveLength(1);
   });
 
+  it("among many hears of several commits at a time, all of them and in order, and of a lone one at once", async () => {
+    const clock = fakeClock();
+    const world = hubs(clock);
+    const [one] = Array.from({ length: 200 }, () => world.subscribe(["instance"])) as [Subscription];
+    for (let index = 0; index < 3; index += 1) world.publish([created(index)]);
+    const first = all(one);
+    await clock.advance(maxGatherMs);
+    const second = all(one);
+    await clock.advance(maxGatherMs);
+    world.publish([created(3)]);
+    const indices = (events: HubEvent[]): unknown[] =>
+      events.map(({ derived }) => (derived.hub === "instance" && "row" in derived.event ? derived.event.row.index : undefined));
+    expect([first, second, all(one)].map(indices)).toEqual([[0], [1, 2], [3]]);
+  });
+
+  it("among many gets what was told of the end of the term, too", () => {
+    const world = hubs();
+    const [one] = Array.from({ length: 200 }, () => world.subscribe(["instance"])) as [Subscription];
+    for (let index = 0; index < 3; index += 1) world.publish([created(index)]);
+    world.close();
+    expect(all(one)).toHaveLength(3);
+    expect(world.subscriptions).toBe(0);
+  });
+
   it("of one cell gets what concerns it, and every desire", () => {
     const world = hubs();
     const mine = world.subscribe(["desired", "instance"], "cell-1");
@@ -127,6 +152,7 @@ it("an event whose definition cannot be opened is left out, the rest goes on", (
       throw new Error("no such key");
     },
     log: silentLog(),
+    clock: fakeClock(),
   });
   const subscription = world.subscribe(["desired", "instance"]);
   world.publish([desiredNote(1), created(0)]);

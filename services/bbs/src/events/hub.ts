@@ -1,8 +1,10 @@
 // Diego's four event hubs (bbs-semantics.md section 9): what is committed goes to every subscription, nobody waits for a slow one, and
 // nothing is derived while nobody listens.
+import type { Clock } from "@muster/shared/clock";
 import { BbsError } from "@muster/shared/errors";
 import type { Log } from "@muster/shared/log";
 import type { Change, SealedBytes, Tables } from "@muster/shared/model";
+import { Pace } from "../feed/pace.js";
 import { concernsCell, type DerivedEvent, deriveEvents } from "./derive.js";
 import { eventMessage, type Showing } from "./message.js";
 import { type CommandHints, type CommandNote, takeNote } from "./note.js";
@@ -155,6 +157,7 @@ export interface EventHubsOptions {
   /** Opens sealed definitions, for events that somebody takes. */
   readonly open: (sealed: SealedBytes) => Uint8Array;
   readonly log: Log;
+  readonly clock: Clock;
 }
 
 export class EventHubs {
@@ -171,11 +174,14 @@ export class EventHubs {
   #waitingBytes = 0;
   #turnIsDue = false;
   #lastPlace = 0;
+  #subscriptions = 0;
+  readonly #pace: Pace;
   #closed = false;
 
-  constructor({ open, log }: EventHubsOptions) {
+  constructor({ open, log, clock }: EventHubsOptions) {
     this.open = open;
     this.#log = log;
+    this.#pace = new Pace(clock, () => this.#tell());
   }
 
   get closed(): boolean {
@@ -184,7 +190,7 @@ export class EventHubs {
 
   /** Open subscriptions. */
   get subscriptions(): number {
-    return new Set(Object.values(this.#members).flatMap((members) => [...members])).size;
+    return this.#subscriptions;
   }
 
   /** The journal's hook: what to keep of a command until it is committed. `undefined` while nobody listens. */
@@ -195,7 +201,7 @@ export class EventHubs {
     return this.#guarded(() => takeNote(tables, changes, hints, wanted));
   }
 
-  /** Tells what was committed, the first of it at once. Never waits, never fails. */
+  /** Tells what was committed: at once while it is quiet or few listen, else several commits at a time. Never waits, never fails. */
   publish(notes: readonly CommandNote[]): void {
     for (const note of notes) {
       for (const derived of this.#guarded(() => deriveEvents(note)) ?? []) {
@@ -212,7 +218,8 @@ export class EventHubs {
       this.#waitingBytes = 0;
       this.#endAll("slow");
     }
-    if (!this.#turnIsDue) this.#tell();
+    if (this.#turnIsDue || this.#waiting.length === 0) return;
+    this.#pace.push(this.#subscriptions, this.#waiting.length >= eventsPerTurn);
   }
 
   /** The journal calls in the middle of its work, and event streams must never be what ends it. */
@@ -226,6 +233,7 @@ export class EventHubs {
   }
 
   #tell(): void {
+    this.#pace.told();
     const told = this.#waiting.splice(0, eventsPerTurn);
     for (const event of told) {
       this.#waitingBytes -= event.weight;
@@ -239,8 +247,10 @@ export class EventHubs {
   subscribe(hubs: readonly HubName[], cellId = ""): Subscription {
     if (this.#closed) throw new BbsError("Unavailable", "the event hubs are closed");
     const subscription: Subscription = new Subscription(hubs, cellId, this.#lastPlace, () => {
+      this.#subscriptions -= 1;
       for (const hub of hubs) this.#members[hub].delete(subscription);
     });
+    this.#subscriptions += 1;
     for (const hub of hubs) this.#members[hub].add(subscription);
     return subscription;
   }
@@ -249,6 +259,7 @@ export class EventHubs {
   close(): void {
     this.#closed = true;
     while (this.#waiting.length > 0) this.#tell();
+    this.#pace.stop();
     this.#endAll("closed");
   }
 

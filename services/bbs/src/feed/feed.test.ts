@@ -7,7 +7,10 @@ import { type ActualLRP, asCellId, type CellId, type Change, rowKeyOf } from "@m
 import { actualLRP, desiredLRP } from "@muster/shared/testing";
 import { describe, expect, it } from "vitest";
 import type { CommittedBatch } from "../journal/options.js";
-import { Feed, type Watcher, type WatchFilter } from "./feed.js";
+import type { WatchFilter } from "./entry.js";
+import { Feed } from "./feed.js";
+import { maxGatherMs } from "./pace.js";
+import type { Watcher } from "./watcher.js";
 
 const one = asCellId("one");
 const two = asCellId("two");
@@ -48,14 +51,14 @@ describe("a filter by cell", () => {
     { what: "a row is deleted", before: on(one), after: undefined, there: [false] },
   ])("$what", ({ before, after, there }) => {
     const feed = new Feed(0n, 0n, fakeClock());
-    const watcher = feed.join(byCell(one));
+    const watcher = feed.join(byCell(one), "follower");
     feed.publish(batch(1, moved(before, after)));
     expect(said(watcher)).toEqual([[1, there]]);
   });
 
   it("sees nothing of other cells' rows, nor of records without a cell", () => {
     const feed = new Feed(0n, 0n, fakeClock());
-    const watcher = feed.join(byCell(one));
+    const watcher = feed.join(byCell(one), "follower");
     const desired: Change = { kind: "desiredLRP", key: "p", before: undefined, after: desiredLRP() };
     feed.publish(batch(1, moved(on(undefined), on(two)), desired));
     expect(said(watcher)).toEqual([]);
@@ -66,7 +69,7 @@ describe("a filter by cell", () => {
     feed.publish(batch(1, moved(undefined, on(one))));
     feed.publish(batch(2, moved(on(one), on(two))));
     feed.publish(batch(3, moved(on(two), undefined)));
-    const watcher = feed.resume(byCell(one), 1n);
+    const watcher = feed.resume(byCell(one), "follower", 1n);
     expect(watcher === undefined ? undefined : said(watcher)).toEqual([[2, [false]]]);
   });
 });
@@ -75,7 +78,7 @@ describe("a watcher that resumes", () => {
   it("takes its time over a history longer than may wait for anybody, and gets each commit once", () => {
     const feed = new Feed(0n, 0n, fakeClock());
     for (let sequence = 1; sequence <= 10_000; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
-    const watcher = feed.resume(everything, 0n) as Watcher;
+    const watcher = feed.resume(everything, "follower", 0n) as Watcher;
     expect(feed.lag).toBe(10_000);
     const taken: number[] = [];
     for (let sequence = 10_001; sequence <= 10_100; sequence += 1) {
@@ -91,24 +94,24 @@ describe("a watcher that resumes", () => {
 
   it("from the end of the last term has missed nothing: the commit that began this one is in no history", () => {
     const feed = new Feed(5n, 4n, fakeClock());
-    const early = feed.resume(byCell(one), 4n) as Watcher;
+    const early = feed.resume(byCell(one), "follower", 4n) as Watcher;
     expect(said(early)).toEqual([]);
     feed.publish(batch(6, moved(undefined, on(one))));
-    const late = feed.resume(byCell(one), 4n) as Watcher;
+    const late = feed.resume(byCell(one), "follower", 4n) as Watcher;
     for (const watcher of [early, late]) expect(said(watcher)).toEqual([[6, [true]]]);
-    expect(feed.resume(byCell(one), 3n)).toBeUndefined();
+    expect(feed.resume(byCell(one), "follower", 3n)).toBeUndefined();
   });
 
   it("is cut when history goes faster than it reads, and not told to resume where nothing is", () => {
     const feed = new Feed(0n, 0n, fakeClock());
     for (let sequence = 1; sequence <= 10; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
-    const watcher = feed.resume(everything, 0n) as Watcher;
+    const watcher = feed.resume(everything, "follower", 0n) as Watcher;
     expect(Number(watcher.take()?.sequence)).toBe(1);
     for (let sequence = 11; sequence <= 30_000; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
     expect(watcher.take()).toBeUndefined();
     expect(watcher.cut).toBe("slow");
-    expect(feed.resume(everything, 1n)).toBeUndefined();
-    expect(feed.resume(everything, 30_001n)).toBeUndefined();
+    expect(feed.resume(everything, "follower", 1n)).toBeUndefined();
+    expect(feed.resume(everything, "follower", 30_001n)).toBeUndefined();
   });
 });
 
@@ -132,17 +135,23 @@ describe("history", () => {
     await new Promise((resolve) => setImmediate(resolve));
     collectGarbage();
     const held = values.filter((value) => value.deref() !== undefined).length;
-    expect(feed.resume(everything, 150n)).toBeDefined();
+    expect(feed.resume(everything, "follower", 150n)).toBeDefined();
     expect(held).toBeGreaterThanOrEqual(50);
     expect(held).toBeLessThanOrEqual(65);
   });
 });
 
+const commits = (feed: Feed, from: number, to: number): void => {
+  for (let sequence = from; sequence <= to; sequence += 1) feed.publish(batch(sequence, moved(undefined, on(one))));
+};
+const followers = (feed: Feed, count: number): Watcher[] =>
+  Array.from({ length: count }, () => feed.join(everything, "follower"));
+
 describe("those who watch everything", () => {
   it("are told of each commit at once while they are few", () => {
     const feed = new Feed(0n, 0n, fakeClock());
-    const watcher = feed.join(everything);
-    for (let sequence = 1; sequence <= 3; sequence += 1) feed.publish(batch(sequence, moved(undefined, on(one))));
+    const watcher = feed.join(everything, "follower");
+    commits(feed, 1, 3);
     expect(said(watcher)).toEqual([
       [1, [true]],
       [2, [true]],
@@ -153,14 +162,14 @@ describe("those who watch everything", () => {
   it("hear of several at once when they are many: all of them, in order, soon, and in one object for all", async () => {
     const clock = fakeClock();
     const feed = new Feed(0n, 0n, clock);
-    const watchers = Array.from({ length: 200 }, () => feed.join(everything));
-    for (let sequence = 1; sequence <= 3; sequence += 1) feed.publish(batch(sequence, moved(undefined, on(one))));
+    const watchers = followers(feed, 200);
+    commits(feed, 1, 3);
     const [first, second] = watchers as [Watcher, Watcher];
     expect(said(first)).toEqual([[1, [true]]]);
     second.take();
-    await clock.advance(50);
+    await clock.advance(maxGatherMs);
     expect(first.take()).toBe(second.take());
-    expect(feed.lag).toBe(2);
+    expect(feed.lag).toBe(3);
     expect(watchers.slice(2).map(said)).toEqual(
       Array(198).fill([
         [1, [true]],
@@ -169,12 +178,66 @@ describe("those who watch everything", () => {
     );
   });
 
+  it("hear of a lone change at once, however many they are", async () => {
+    const clock = fakeClock();
+    const feed = new Feed(0n, 0n, clock);
+    const [watcher] = followers(feed, 1_000) as [Watcher];
+    for (let sequence = 1; sequence <= 3; sequence += 1) {
+      commits(feed, sequence, sequence);
+      expect(said(watcher)).toEqual([[sequence, [true]]]);
+      await clock.advance(maxGatherMs);
+    }
+  });
+
+  it("hear of each commit at once whoever else watches, when they schedule", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    followers(feed, 1_000);
+    const scheduler = feed.join(everything, "scheduler");
+    const resumed = feed.resume(everything, "scheduler", 0n) as Watcher;
+    commits(feed, 1, 3);
+    const each = [
+      [1, [true]],
+      [2, [true]],
+      [3, [true]],
+    ];
+    expect([said(scheduler), said(resumed)]).toEqual([each, each]);
+  });
+
+  it("lose nothing and get nothing twice under load, and no message of theirs is endless", async () => {
+    const clock = fakeClock();
+    const feed = new Feed(0n, 0n, clock);
+    const [watcher] = followers(feed, 200) as [Watcher];
+    const told: number[] = [];
+    const each: number[] = [];
+    for (let sequence = 1; sequence <= 3_000; sequence += 1) {
+      commits(feed, sequence, sequence);
+      // Now and then a second of it in one tick, else one in a millisecond.
+      if (sequence % 1_000 > 600) continue;
+      await clock.advance(1);
+      for (const [last, records] of said(watcher)) {
+        told.push(last);
+        each.push(records.length);
+      }
+    }
+    await clock.advance(maxGatherMs);
+    for (const [last, records] of said(watcher)) {
+      told.push(last);
+      each.push(records.length);
+    }
+    // One record a commit: the sequences told are the running sums.
+    let sum = 0;
+    expect(told).toEqual(each.map((count) => (sum += count)));
+    expect(sum).toBe(3_000);
+    expect(Math.max(...each)).toBeLessThanOrEqual(256);
+    expect(told.length).toBeLessThan(100);
+  });
+
   it("that join in between get no commit twice, and nothing is kept back from a resumed one", () => {
     const feed = new Feed(0n, 0n, fakeClock());
-    const early = Array.from({ length: 200 }, () => feed.join(everything));
-    for (let sequence = 1; sequence <= 3; sequence += 1) feed.publish(batch(sequence, moved(undefined, on(one))));
-    const late = feed.join(everything);
-    const resumed = feed.resume(everything, 2n) as Watcher;
+    const early = followers(feed, 200);
+    commits(feed, 1, 3);
+    const late = feed.join(everything, "follower");
+    const resumed = feed.resume(everything, "follower", 2n) as Watcher;
     feed.tell();
     expect(said(late)).toEqual([]);
     expect(said(resumed)).toEqual([[3, [true]]]);
@@ -188,7 +251,7 @@ describe("those who watch everything", () => {
 describe("a watcher that takes nothing", () => {
   it("is cut when it falls behind, hears of it at once, and holds nothing any more", () => {
     const feed = new Feed(0n, 0n, fakeClock());
-    const watcher = feed.join(byCell(one));
+    const watcher = feed.join(byCell(one), "follower");
     const heard: string[] = [];
     watcher.whenCut((why) => heard.push(why));
     for (let sequence = 1; sequence <= 5_000; sequence += 1) feed.publish(batch(sequence, moved(on(one), on(one))));
@@ -198,10 +261,19 @@ describe("a watcher that takes nothing", () => {
     expect(watcher.take()).toBeUndefined();
   });
 
+  it("is cut for as many commits when it is told of several at a time", () => {
+    const feed = new Feed(0n, 0n, fakeClock());
+    const [watcher] = followers(feed, 200) as [Watcher];
+    commits(feed, 1, 4_000);
+    expect([watcher.cut, feed.lag > 3_500]).toEqual([undefined, true]);
+    commits(feed, 4_001, 5_000);
+    expect([watcher.cut, watcher.lag]).toEqual(["slow", 0]);
+  });
+
   it("leaves the others alone", () => {
     const feed = new Feed(0n, 0n, fakeClock());
-    feed.join(everything);
-    const other = feed.join(everything);
+    feed.join(everything, "follower");
+    const other = feed.join(everything, "follower");
     let taken = 0;
     for (let sequence = 1; sequence <= 5_000; sequence += 1) {
       feed.publish(batch(sequence, moved(on(one), on(one))));

@@ -1,230 +1,23 @@
 // The feed of commits: a bounded history to resume from, and watchers that each get every commit their filter meets, in order, or are
 // cut. Each commit is encoded once and shared.
-import type { Change as WireChange } from "@muster/proto/muster/v1/watch";
 import type { Clock } from "@muster/shared/clock";
-import { recordCodecs, toBuffer } from "@muster/shared/codec";
-import type { CellId, Change, RecordKind } from "@muster/shared/model";
+import type { CellId } from "@muster/shared/model";
 import type { CommittedBatch } from "../journal/options.js";
-
-export interface FeedEntry {
-  readonly sequence: bigint;
-  readonly changes: readonly FeedChange[];
-  readonly bytes: number;
-  /** What watchers see of it, by their filter: made once for all who have the same. */
-  readonly deliveries: Map<string, Delivery | undefined>;
-}
-
-/** One change with its wire form, encoded once. `cells` are those it names before or after. */
-export interface FeedChange {
-  readonly change: Change;
-  readonly wire: WireChange;
-  readonly cellBefore: CellId | undefined;
-  readonly cellAfter: CellId | undefined;
-}
-
-export interface WatchFilter {
-  /** The same for filters that see the same. */
-  readonly name: string;
-  /** Empty: all. */
-  readonly kinds: ReadonlySet<RecordKind>;
-  /** Only rows and tasks of this cell. */
-  readonly cellId: CellId | undefined;
-}
+import { type FeedEntry, feedEntry, hasCell, merged, type WatchFilter, wantsCellless } from "./entry.js";
+import { Pace } from "./pace.js";
+import { type History, Watcher } from "./watcher.js";
 
 /** Bounds of the history kept for resuming. */
 const maxHistoryEntries = 20_000;
 const maxHistoryBytes = 64 * 1024 * 1024;
-/**
- * Messages per millisecond to those who watch everything; beyond it commits are told several at once. 200 watchers of a thousand
- * commits a second would be 200,000 messages, which is more than two cores can send; they hear of a change at most 40 ms later.
- */
-const messagesPerMs = 5;
-const maxGatherMs = 50;
-/** Bounds of what is gathered meanwhile. */
+/** Bounds of what is gathered before it is told. */
 const maxGathered = { commits: 256, bytes: 512 * 1024 };
-/** Bounds of what one watcher may have waiting before it counts as slow. */
-const maxPendingCommits = 4_096;
-const maxPendingBytes = 16 * 1024 * 1024;
 
-const cellOf = (change: Change, side: "before" | "after"): CellId | undefined => {
-  if (change.kind === "actualLRP") return change[side]?.instanceKey?.cellId;
-  if (change.kind === "task") return change[side]?.cellId;
-  return undefined;
-};
-
-/** Whether a filter can see this kind of record by cell. */
-const hasCell = (kind: RecordKind): boolean => kind === "actualLRP" || kind === "task";
-
-/** What a watcher sees of a change: itself, its removal from the filter, or nothing. */
-export function seen(entry: FeedChange, filter: WatchFilter): WireChange | undefined {
-  const { kind } = entry.change;
-  if (filter.kinds.size > 0 && !filter.kinds.has(kind)) return undefined;
-  if (filter.cellId === undefined || !hasCell(kind)) return entry.wire;
-  if (entry.cellAfter === filter.cellId) return entry.wire;
-  return entry.cellBefore === filter.cellId ? { ...entry.wire, record: undefined } : undefined;
-}
-
-function feedEntry(batch: CommittedBatch): FeedEntry {
-  const changes: FeedChange[] = [];
-  let bytes = 0;
-  for (const { change, encoded } of batch.changes) {
-    const kind = recordCodecs[change.kind].wireKind;
-    if (kind === undefined) continue;
-    const record = encoded.value === undefined ? undefined : toBuffer(encoded.value);
-    bytes += change.key.length + (record?.byteLength ?? 0) + 32;
-    changes.push({
-      change,
-      wire: { kind, key: change.key, record },
-      cellBefore: cellOf(change, "before"),
-      cellAfter: cellOf(change, "after"),
-    });
-  }
-  return { sequence: batch.head.sequence, changes, bytes, deliveries: new Map() };
-}
-
-/** Several commits as one: whole ones, in order. */
-function merged(entries: readonly FeedEntry[]): FeedEntry | undefined {
-  const last = entries.at(-1);
-  if (last === undefined || entries.length === 1) return last;
-  return {
-    sequence: last.sequence,
-    changes: entries.flatMap(({ changes }) => changes),
-    bytes: entries.reduce((sum, { bytes }) => sum + bytes, 0),
-    deliveries: new Map(),
-  };
-}
-
-export interface Delivery {
-  readonly sequence: bigint;
-  readonly changes: readonly WireChange[];
-  readonly bytes: number;
-}
-
-/** What a filter lets through of an entry; the same object for everybody with this filter. */
-function deliveryOf(entry: FeedEntry, filter: WatchFilter): Delivery | undefined {
-  if (entry.deliveries.has(filter.name)) return entry.deliveries.get(filter.name);
-  const changes: WireChange[] = [];
-  let bytes = 0;
-  for (const change of entry.changes) {
-    const wire = seen(change, filter);
-    if (wire === undefined) continue;
-    changes.push(wire);
-    bytes += wire.key.length + (wire.record?.byteLength ?? 0);
-  }
-  const delivery = changes.length === 0 ? undefined : { sequence: entry.sequence, changes, bytes };
-  entry.deliveries.set(filter.name, delivery);
-  return delivery;
-}
-
-/** What a watcher that resumed reads until it has caught up: it may be further behind than may wait for it. */
-interface History {
-  readonly lastSequence: bigint;
-  /** The commit after this one; `undefined` after the last, "lost" when it is no longer kept. */
-  after(sequence: bigint): FeedEntry | "lost" | undefined;
-  /** Nothing that it has read will be offered any more. */
-  tell(): void;
-}
-
-/** One watcher's queue. `next` gives what came, waits for more, and ends with `undefined` when it was cut. */
-export class Watcher {
-  readonly filter: WatchFilter;
-  /** Where it stands in history; absent once it is offered commits as they come. */
-  #behind: { readonly history: History; sequence: bigint } | undefined;
-  readonly #pending: Delivery[] = [];
-  #pendingBytes = 0;
-  #cut: "slow" | "closed" | undefined;
-  #wake: (() => void) | undefined;
-  #whenCut: (why: "slow" | "closed") => void = () => undefined;
-
-  constructor(filter: WatchFilter, behind?: { readonly history: History; readonly sequence: bigint }) {
-    this.filter = filter;
-    this.#behind = behind === undefined ? undefined : { ...behind };
-  }
-
-  get cut(): "slow" | "closed" | undefined {
-    return this.#cut;
-  }
-
-  offer(entry: FeedEntry): void {
-    // History has it for one who still reads there.
-    if (this.#cut !== undefined || this.#behind !== undefined) return;
-    const delivery = deliveryOf(entry, this.filter);
-    if (delivery === undefined) return;
-    if (this.#pending.length >= maxPendingCommits || this.#pendingBytes + delivery.bytes > maxPendingBytes) {
-      this.end("slow");
-      return;
-    }
-    this.#pending.push(delivery);
-    this.#pendingBytes += delivery.bytes;
-    this.#wake?.();
-  }
-
-  /** Commits that wait to be taken. */
-  get lag(): number {
-    return this.#behind === undefined ? this.#pending.length : Number(this.#behind.history.lastSequence - this.#behind.sequence);
-  }
-
-  /** Calls `tell` once it is cut: whoever waits for a consumer that takes nothing would not look. */
-  whenCut(tell: (why: "slow" | "closed") => void): void {
-    this.#whenCut = tell;
-    if (this.#cut !== undefined) tell(this.#cut);
-  }
-
-  /** What is pending is dropped: the consumer resumes with the last token it was given. */
-  end(cut: "slow" | "closed"): void {
-    if (this.#cut !== undefined) return;
-    this.#cut = cut;
-    this.#pending.length = 0;
-    this.#pendingBytes = 0;
-    this.#wake?.();
-    this.#whenCut(cut);
-  }
-
-  /** Whether everything offered was taken. */
-  get idle(): boolean {
-    return this.#pending.length === 0 && this.#cut === undefined && this.#behind === undefined;
-  }
-
-  take(): Delivery | undefined {
-    const past = this.#fromHistory();
-    if (past !== undefined) return past;
-    const delivery = this.#cut === undefined ? this.#pending.shift() : undefined;
-    if (delivery !== undefined) this.#pendingBytes -= delivery.bytes;
-    return delivery;
-  }
-
-  /** The next commit of history that it sees; `undefined` once it has caught up. */
-  #fromHistory(): Delivery | undefined {
-    const behind = this.#behind;
-    while (behind !== undefined && this.#cut === undefined) {
-      const entry = behind.history.after(behind.sequence);
-      if (entry === "lost") this.end("slow");
-      else if (entry === undefined) {
-        behind.history.tell();
-        this.#behind = undefined;
-        return undefined;
-      } else {
-        behind.sequence = entry.sequence;
-        const delivery = deliveryOf(entry, this.filter);
-        entry.deliveries.clear();
-        if (delivery !== undefined) return delivery;
-      }
-    }
-    return undefined;
-  }
-
-  /** Resolves when there is something to take, when cut, or when `wait` settles. */
-  async more(wait: Promise<void>): Promise<void> {
-    if (this.#pending.length > 0 || this.#cut !== undefined) return;
-    await Promise.race([
-      wait,
-      new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      }),
-    ]);
-    this.#wake = undefined;
-  }
-}
+/**
+ * Who watches. Schedulers (auctioneer, converger, cells) act on what they hear and are few or see one cell each: they hear of every
+ * commit at once. Followers may be many: they hear of several commits at a time.
+ */
+export type Audience = "scheduler" | "follower";
 
 export class Feed implements History {
   /** Dropped entries leave a hole at once, since few of them may be many bytes; the holes go now and then. */
@@ -236,18 +29,18 @@ export class Feed implements History {
   /** History holds every commit after this one. */
   #reachesBackTo: bigint;
   readonly #observers: ((batch: CommittedBatch) => void)[] = [];
-  readonly #everywhere = new Set<Watcher>();
+  /** Those who watch everything. */
+  readonly #schedulers = new Set<Watcher>();
+  readonly #followers = new Set<Watcher>();
   readonly #byCell = new Map<CellId, Set<Watcher>>();
-  readonly #clock: Clock;
-  /** Commits that those who watch everything have not been told of. */
+  readonly #pace: Pace;
+  /** Commits that followers have not been told of. */
   #gathered: FeedEntry[] = [];
   #gatheredBytes = 0;
-  #toldAtMs = Number.NEGATIVE_INFINITY;
-  #cancelTelling: (() => void) | undefined;
 
   /** `reachesBackTo`: the head that was loaded; a watcher that stands there has missed nothing. */
   constructor(sequence: bigint, reachesBackTo: bigint, clock: Clock) {
-    this.#clock = clock;
+    this.#pace = new Pace(clock, () => this.tell());
     this.#lastSequence = sequence;
     this.#reachesBackTo = reachesBackTo;
   }
@@ -257,17 +50,22 @@ export class Feed implements History {
   }
 
   get watchers(): number {
-    let count = this.#everywhere.size;
-    for (const set of this.#byCell.values()) count += set.size;
+    let count = 0;
+    for (const set of this.#sets()) count += set.size;
     return count;
   }
 
   /** Of the watcher furthest behind: commits it has not taken. */
   get lag(): number {
     let most = 0;
-    for (const watcher of this.#everywhere) most = Math.max(most, watcher.lag);
-    for (const set of this.#byCell.values()) for (const watcher of set) most = Math.max(most, watcher.lag);
+    for (const set of this.#sets()) for (const watcher of set) most = Math.max(most, watcher.lag);
     return most;
+  }
+
+  *#sets(): Iterable<Set<Watcher>> {
+    yield this.#schedulers;
+    yield this.#followers;
+    yield* this.#byCell.values();
   }
 
   /** Shows `look` every commit from now on, before watchers get it. It must not throw. */
@@ -282,32 +80,28 @@ export class Feed implements History {
     this.#remember(entry);
     if (entry.changes.length === 0) return;
     for (const watcher of this.#concerned(entry)) watcher.offer(entry);
+    for (const watcher of this.#schedulers) watcher.offer(entry);
+    this.#gather(entry);
     // History keeps the entry, not what was made of it for watchers.
     entry.deliveries.clear();
-    this.#gather(entry);
   }
 
-  /** Tells at once while there are few messages to send, else as soon as the pace allows. */
   #gather(entry: FeedEntry): void {
-    if (this.#everywhere.size === 0) return;
+    if (this.#followers.size === 0) return;
     this.#gathered.push(entry);
     this.#gatheredBytes += entry.bytes;
-    const paceMs = Math.min(maxGatherMs, Math.floor(this.#everywhere.size / messagesPerMs));
-    const dueMs = this.#toldAtMs + paceMs - this.#clock.elapsedMs();
-    if (dueMs <= 0 || this.#gathered.length >= maxGathered.commits || this.#gatheredBytes >= maxGathered.bytes) this.tell();
-    else this.#cancelTelling ??= this.#clock.after(dueMs, () => this.tell());
+    const full = this.#gathered.length >= maxGathered.commits || this.#gatheredBytes >= maxGathered.bytes;
+    this.#pace.push(this.#followers.size, full);
   }
 
-  /** Offers what was gathered to those who watch everything. Nothing published is kept back after it. */
+  /** Offers followers what was gathered. Nothing published is kept back after it. */
   tell(): void {
-    this.#cancelTelling?.();
-    this.#cancelTelling = undefined;
     const entry = merged(this.#gathered);
     if (entry === undefined) return;
     this.#gathered = [];
     this.#gatheredBytes = 0;
-    this.#toldAtMs = this.#clock.elapsedMs();
-    for (const watcher of this.#everywhere) watcher.offer(entry);
+    this.#pace.told();
+    for (const watcher of this.#followers) watcher.offer(entry);
     entry.deliveries.clear();
   }
 
@@ -347,10 +141,10 @@ export class Feed implements History {
   }
 
   /** Joins after `sequence`; `undefined` when history does not reach it, or it is of the future. */
-  resume(filter: WatchFilter, sequence: bigint): Watcher | undefined {
+  resume(filter: WatchFilter, audience: Audience, sequence: bigint): Watcher | undefined {
     if (sequence < this.#reachesBackTo || sequence > this.#lastSequence) return undefined;
     const watcher = new Watcher(filter, { history: this, sequence });
-    this.#join(watcher);
+    this.#join(watcher, audience);
     return watcher;
   }
 
@@ -367,26 +161,26 @@ export class Feed implements History {
   }
 
   /** Joins now: takes every commit from here on. */
-  join(filter: WatchFilter): Watcher {
+  join(filter: WatchFilter, audience: Audience): Watcher {
     const watcher = new Watcher(filter);
-    this.#join(watcher);
+    this.#join(watcher, audience);
     return watcher;
   }
 
-  #join(watcher: Watcher): void {
-    // What the others have not been told yet is older than this watcher's beginning.
+  #join(watcher: Watcher, audience: Audience): void {
+    // What followers have not been told yet is older than this watcher's beginning.
     this.tell();
     const { cellId } = watcher.filter;
-    if (cellId === undefined) this.#everywhere.add(watcher);
-    else this.#byCell.set(cellId, (this.#byCell.get(cellId) ?? new Set()).add(watcher));
+    if (cellId !== undefined) this.#byCell.set(cellId, (this.#byCell.get(cellId) ?? new Set()).add(watcher));
+    else if (audience === "scheduler") this.#schedulers.add(watcher);
+    else this.#followers.add(watcher);
   }
 
   leave(watcher: Watcher): void {
+    this.#schedulers.delete(watcher);
+    this.#followers.delete(watcher);
     const { cellId } = watcher.filter;
-    if (cellId === undefined) {
-      this.#everywhere.delete(watcher);
-      return;
-    }
+    if (cellId === undefined) return;
     const set = this.#byCell.get(cellId);
     set?.delete(watcher);
     if (set?.size === 0) this.#byCell.delete(cellId);
@@ -394,10 +188,7 @@ export class Feed implements History {
 
   close(): void {
     this.tell();
-    for (const watcher of this.#everywhere) watcher.end("closed");
-    for (const set of this.#byCell.values()) for (const watcher of set) watcher.end("closed");
+    this.#pace.stop();
+    for (const set of this.#sets()) for (const watcher of set) watcher.end("closed");
   }
 }
-
-const wantsCellless = (filter: WatchFilter): boolean =>
-  filter.kinds.size === 0 || [...filter.kinds].some((kind) => !hasCell(kind));

@@ -12,8 +12,10 @@ import { BbsError } from "@muster/shared/errors";
 import { asCellId, type RecordKind, rowKeyOf } from "@muster/shared/model";
 import type { CoreState } from "../core/decision.js";
 import type { Journal } from "../journal/journal.js";
-import type { Delivery, Feed, Watcher, WatchFilter } from "./feed.js";
+import type { Delivery, WatchFilter } from "./entry.js";
+import type { Audience, Feed } from "./feed.js";
 import type { SnapshotSlots } from "./snapshot-slots.js";
+import type { Watcher } from "./watcher.js";
 
 export interface WatchSource {
   readonly journal: Journal;
@@ -72,15 +74,21 @@ const closed = (): BbsError => new BbsError("Unavailable", "this BBS stops servi
 
 type Message = NonNullable<WatchResponse["message"]>;
 
+export interface Watching {
+  readonly audience: Audience;
+  readonly signal: AbortSignal;
+  /** Ends the stream from outside, while its consumer takes nothing and the generator therefore waits to go on. */
+  readonly cut?: (error: BbsError) => void;
+}
+
 /**
- * `cut` ends the stream from outside, while its consumer takes nothing and this generator therefore waits to go on.
+ * Serves one watch until its consumer leaves.
  * @throws BbsError ResourceExhausted when too many snapshots are under way, or when the consumer fell behind.
  */
 export async function* watch(
   source: WatchSource,
   request: WatchRequest,
-  signal: AbortSignal,
-  cut: (error: BbsError) => void = () => undefined,
+  { audience, signal, cut = () => undefined }: Watching,
 ): AsyncGenerator<WatchResponse, void, undefined> {
   const filter = filterOf(request);
   const { journal, feed } = source;
@@ -90,7 +98,7 @@ export async function* watch(
     leaderEpoch: journal.head.leaderEpoch,
   });
   const token = (sequence: bigint): ResumeToken => ({ incarnation: journal.head.incarnation, sequence });
-  let watcher = resumed(source, filter, request.after);
+  let watcher = resumed(source, filter, audience, request.after);
   let fromSequence = request.after?.sequence ?? 0n;
   const endWhenCut = (joined: Watcher): void => joined.whenCut((why) => cut(why === "slow" ? tooSlow() : closed()));
   try {
@@ -99,7 +107,7 @@ export async function* watch(
       await source.snapshots.take(source.clock, signal);
       let stopTimer: () => void = () => undefined;
       try {
-        const snapshot = await takeSnapshot(source, filter);
+        const snapshot = await takeSnapshot(source, filter, audience);
         watcher = snapshot.watcher;
         endWhenCut(watcher);
         fromSequence = snapshot.sequence;
@@ -125,8 +133,15 @@ export async function* watch(
   }
 }
 
-const resumed = ({ journal, feed }: WatchSource, filter: WatchFilter, after: ResumeToken | undefined): Watcher | undefined =>
-  after === undefined || after.incarnation !== journal.head.incarnation ? undefined : feed.resume(filter, after.sequence);
+function resumed(
+  { journal, feed }: WatchSource,
+  filter: WatchFilter,
+  audience: Audience,
+  after: ResumeToken | undefined,
+): Watcher | undefined {
+  if (after === undefined || after.incarnation !== journal.head.incarnation) return undefined;
+  return feed.resume(filter, audience, after.sequence);
+}
 
 const resetReason = ({ journal, feed }: WatchSource, after: ResumeToken): string => {
   if (after.incarnation !== journal.head.incarnation) return "the store is another incarnation";
@@ -140,11 +155,11 @@ interface Snapshot {
 }
 
 /** Collects references in one tick (records are immutable), joins the feed in the same tick, and waits until all of it is durable. */
-async function takeSnapshot(source: WatchSource, filter: WatchFilter): Promise<Snapshot> {
+async function takeSnapshot(source: WatchSource, filter: WatchFilter, audience: Audience): Promise<Snapshot> {
   let watcher: Watcher | undefined;
   try {
     const { reply, sequence } = await source.journal.readSealed((state) => {
-      watcher = source.feed.join(filter);
+      watcher = source.feed.join(filter, audience);
       return matching(state, filter);
     });
     if (watcher === undefined) throw new BbsError("Unavailable", "the feed is closed");
@@ -201,44 +216,87 @@ async function* follow(
   token: (sequence: bigint) => ResumeToken,
   signal: AbortSignal,
 ): AsyncGenerator<WatchResponse, void, undefined> {
-  while (!signal.aborted) {
-    const delivery = watcher.take();
-    if (delivery !== undefined) {
-      // Commits that were under way when the snapshot was taken are part of it.
-      if (delivery.sequence <= fromSequence) continue;
-      let response = sent.get(delivery);
-      if (response === undefined || source.journal.nowMs() - Number(response.clusterTimeMs) > freshMs) {
-        response = say({ $case: "commit", value: { token: token(delivery.sequence), changes: [...delivery.changes] } });
-        sent.set(delivery, response);
-      }
-      yield response;
-      continue;
+  const { clock, feed, journal } = source;
+  const wake = (): void => watcher.wake();
+  const quiet = new QuietTimer(clock, wake);
+  signal.addEventListener("abort", wake, { once: true });
+  try {
+    while (!signal.aborted) {
+      const delivery = watcher.take();
+      if (delivery !== undefined) {
+        // Commits that were under way when the snapshot was taken are part of it.
+        if (delivery.sequence <= fromSequence) continue;
+        yield responseTo(delivery, journal, say, token);
+        quiet.begin();
+      } else if (watcher.cut !== undefined) throw watcher.cut === "slow" ? tooSlow() : closed();
+      else if (quiet.over) {
+        // Nothing pending: everything up to the last commit was delivered or does not match.
+        await journal.read(() => undefined);
+        feed.tell();
+        if (watcher.idle) yield say({ $case: "progress", value: { token: token(feed.lastSequence) } });
+        quiet.begin();
+      } else await watcher.more();
     }
-    if (watcher.cut !== undefined) throw watcher.cut === "slow" ? tooSlow() : closed();
-    const quiet = await waited(source.clock, watcher, signal);
-    if (quiet) {
-      // Nothing pending: everything up to the last commit was delivered or does not match.
-      await source.journal.read(() => undefined);
-      source.feed.tell();
-      if (watcher.idle) yield say({ $case: "progress", value: { token: token(source.feed.lastSequence) } });
-    }
+  } finally {
+    quiet.stop();
+    signal.removeEventListener("abort", wake);
   }
 }
 
-/** Waits for work; true when nothing came for the progress interval. */
-async function waited(clock: Clock, watcher: Watcher, signal: AbortSignal): Promise<boolean> {
-  let quiet = false;
-  const timer = new AbortController();
-  const stop = (): void => timer.abort();
-  signal.addEventListener("abort", stop, { once: true });
-  const pause = clock.sleep(progressMs, timer.signal).then(
-    () => {
-      quiet = true;
-    },
-    () => undefined,
-  );
-  await watcher.more(pause);
-  timer.abort();
-  signal.removeEventListener("abort", stop);
-  return quiet;
+/** The same message for everybody with the same filter, as long as its time is fresh. */
+function responseTo(
+  delivery: Delivery,
+  journal: Journal,
+  say: (message: Message) => WatchResponse,
+  token: (sequence: bigint) => ResumeToken,
+): WatchResponse {
+  const known = sent.get(delivery);
+  if (known !== undefined && journal.nowMs() - Number(known.clusterTimeMs) <= freshMs) return known;
+  const response = say({ $case: "commit", value: { token: token(delivery.sequence), changes: [...delivery.changes] } });
+  sent.set(delivery, response);
+  return response;
+}
+
+/** Says when nothing was sent for the progress interval. One timer goes on whatever is sent: one for each message would cost more than it. */
+class QuietTimer {
+  readonly #clock: Clock;
+  readonly #tell: () => void;
+  #sinceMs: number;
+  #over = false;
+  #cancel: () => void = () => undefined;
+
+  constructor(clock: Clock, tell: () => void) {
+    this.#clock = clock;
+    this.#tell = tell;
+    this.#sinceMs = clock.elapsedMs();
+    this.#wait(progressMs);
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Something was sent. */
+  begin(): void {
+    this.#sinceMs = this.#clock.elapsedMs();
+    if (!this.#over) return;
+    this.#over = false;
+    this.#wait(progressMs);
+  }
+
+  #wait(ms: number): void {
+    this.#cancel = this.#clock.after(ms, () => {
+      const leftMs = this.#sinceMs + progressMs - this.#clock.elapsedMs();
+      if (leftMs > 0) {
+        this.#wait(leftMs);
+        return;
+      }
+      this.#over = true;
+      this.#tell();
+    });
+  }
+
+  stop(): void {
+    this.#cancel();
+  }
 }
