@@ -1,8 +1,8 @@
 // Desire, scale, remove: rows made and stopped at once, and what exceeds one command worked off (rule S4).
 import { DesiredLRPUpdate, DesiredLRP as WireDesiredLRP } from "@muster/proto/models/desired_lrp";
 import { isBbsError } from "@muster/shared/errors";
-import { asProcessGuid, put } from "@muster/shared/model";
-import { describe, expect, it } from "vitest";
+import { asDomainName, asProcessGuid, put } from "@muster/shared/model";
+import { describe, expect, it, vi } from "vitest";
 import { type CoreState, maxCommandRecords } from "./decision.js";
 import { desireLRP, removeDesiredLRP, updateDesiredLRP, workOff } from "./desired-lrp.js";
 import { claimed, contextAt, processGuid, run, running, stateWith } from "./rows.test-support.js";
@@ -128,6 +128,55 @@ describe("desired LRPs", () => {
     const marked = [...state.tables.rowsOfProcess(processGuid)].filter((row) => row.stopMarked).length;
     expect(marked).toBeGreaterThan(0);
     expect(marked).toBeLessThanOrEqual(maxCommandRecords);
+  });
+
+  describe("of a process with very many instances", () => {
+    /** With a hole of 5,000, recorded from the last to the first; each hundredth has an evacuating copy too. */
+    const rowsUpTo = (last: number): CoreState => {
+      const state = stateWith();
+      for (let index = last; index > 0; index -= 1) {
+        if (index > 20_000 && index <= 25_000) continue;
+        state.tables.apply(put("actualLRP", running(`i${index}`, "cell-1", { index })));
+        if (index % 100 !== 0) continue;
+        state.tables.apply(put("actualLRP", running(`e${index}`, "cell-2", { index, presence: "EVACUATING" })));
+      }
+      return state;
+    };
+    const stop = (state: CoreState, fromIndex: number): void =>
+      void state.tables.apply(put("continuation", { processGuid, domain: asDomainName("d"), work: "STOP", fromIndex }));
+
+    it("the stop takes them by index and goes on where it stood, to the last one", () => {
+      const state = rowsUpTo(65_000);
+      stop(state, 19_000);
+      const marked: number[] = [];
+      let steps = 0;
+      for (
+        let [record] = state.tables.continuations.values();
+        record !== undefined;
+        [record] = state.tables.continuations.values()
+      ) {
+        const { writes } = workOff(record)(state, contextAt());
+        expect(writes.length).toBeLessThanOrEqual(maxCommandRecords);
+        for (const write of writes) if (write.kind === "actualLRP" && write.record !== undefined) marked.push(write.record.index);
+        state.tables.applyAll(writes);
+        steps += 1;
+      }
+      expect(marked).toEqual([...marked].sort((a, b) => a - b));
+      const rows = [...state.tables.rowsOfProcess(processGuid)];
+      expect(rows.every((row) => row.stopMarked === row.index >= 19_000)).toBe(true);
+      expect(marked).toHaveLength(rows.filter((row) => row.index >= 19_000).length);
+      expect(steps).toBe(Math.ceil(marked.length / 95));
+    });
+
+    it("a step looks at no more rows than it stops", () => {
+      const state = rowsUpTo(5_000);
+      stop(state, 1_000);
+      const [record] = state.tables.continuations.values();
+      const looks = [vi.spyOn(state.tables, "rows"), vi.spyOn(state.tables, "rowsOfProcess")] as const;
+      if (record !== undefined) workOff(record)(state, contextAt());
+      expect(looks[0].mock.calls.length).toBeLessThanOrEqual(maxCommandRecords);
+      expect(looks[1]).not.toHaveBeenCalled();
+    });
   });
 
   describe("new internal routes or metric tags", () => {

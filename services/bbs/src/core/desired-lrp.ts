@@ -69,6 +69,34 @@ const continuation = (
   fromIndex: number,
 ): Continuation => ({ processGuid: of.processGuid, domain: of.domain, work, fromIndex });
 
+/** After a gap of so many indices without a row, what lies beyond is looked for among all of the process. */
+const longestGap = 1_000;
+
+/**
+ * A process's indices that have rows, from one on, in order. Made as they are taken: a step takes some hundred of them, and to look at
+ * all of 100,000 instances at each step would hold up the event loop.
+ */
+function* indicesFrom(tables: CoreState["tables"], processGuid: ProcessGuid, fromIndex: number): Iterable<number> {
+  const instances = tables.instancesOfProcess(processGuid);
+  let index = fromIndex;
+  for (let gap = 0; gap < longestGap; index += 1) {
+    gap = instances.has(index) ? 0 : gap + 1;
+    if (gap === 0) yield index;
+  }
+  const beyond: number[] = [];
+  for (const at of instances.keys()) if (at >= index) beyond.push(at);
+  yield* beyond.sort((a, b) => a - b);
+}
+
+function* rowsFrom(tables: CoreState["tables"], processGuid: ProcessGuid, fromIndex: number): Iterable<ActualLRP> {
+  for (const index of indicesFrom(tables, processGuid, fromIndex)) {
+    const { ORDINARY, EVACUATING, SUSPECT } = tables.rows(processGuid, index);
+    if (ORDINARY !== undefined) yield ORDINARY;
+    if (EVACUATING !== undefined) yield EVACUATING;
+    if (SUSPECT !== undefined) yield SUSPECT;
+  }
+}
+
 /** Stops every row at or above `fromIndex`, of every presence (rule W3), but those that are spared. */
 function stopRows(
   state: CoreState,
@@ -76,16 +104,15 @@ function stopRows(
   fromIndex: number,
   spared: (row: ActualLRP) => boolean = () => false,
 ): Write[] {
-  const rows = [...state.tables.rowsOfProcess(of.processGuid)].filter((row) => row.index >= fromIndex && !spared(row));
-  rows.sort((a, b) => a.index - b.index);
   const writes: Write[] = [];
-  for (const row of rows) {
+  for (const row of rowsFrom(state.tables, of.processGuid, fromIndex)) {
+    const write = spared(row) ? undefined : stopped(row);
+    if (write === undefined) continue;
     if (writes.length >= rowsPerCommand) {
       writes.push(put("continuation", continuation(of, "STOP", row.index)));
       break;
     }
-    const write = stopped(row);
-    if (write !== undefined) writes.push(write);
+    writes.push(write);
   }
   return writes;
 }
@@ -115,20 +142,17 @@ const toldInstances = (desired: DesiredLRP): string =>
  * `room`. Evacuating copies are left as they are, as in Diego.
  */
 function markRows(state: CoreState, after: DesiredLRP, fromIndex: number, room: number): Write[] {
-  const rows = [...state.tables.rowsOfProcess(after.processGuid)].filter(
-    (row) =>
-      row.index >= fromIndex &&
-      row.index < after.instances &&
-      row.instanceKey !== undefined &&
-      row.presence !== "EVACUATING" &&
-      !row.stopMarked &&
-      !row.updateMarked,
-  );
-  rows.sort((a, b) => a.index - b.index);
-  // The mark is Muster's own: neither tag nor `since` tells of it.
-  const writes: Write[] = rows.slice(0, Math.max(0, room)).map((row) => put("actualLRP", { ...row, updateMarked: true }));
-  const rest = rows[writes.length];
-  if (rest !== undefined) writes.push(put("continuation", continuation(after, "UPDATE", rest.index)));
+  const writes: Write[] = [];
+  for (const row of rowsFrom(state.tables, after.processGuid, fromIndex)) {
+    if (row.index >= after.instances) break;
+    if (row.instanceKey === undefined || row.presence === "EVACUATING" || row.stopMarked || row.updateMarked) continue;
+    if (writes.length >= room) {
+      writes.push(put("continuation", continuation(after, "UPDATE", row.index)));
+      break;
+    }
+    // The mark is Muster's own: neither tag nor `since` tells of it.
+    writes.push(put("actualLRP", { ...row, updateMarked: true }));
+  }
   return writes;
 }
 

@@ -11,6 +11,8 @@ import type { CommandOrigin, JournalOptions } from "./options.js";
 const stalledMs = 1_000;
 /** After that time what has been received is read first: this process may be the one that is late, not the store. */
 const readFirstMs = 50;
+/** A confirmation usually takes a few milliseconds; at most a dozen that are late may overlap before the first is given up. */
+const lateConfirmationMs = 100;
 /** Bounds of what may wait: commands beyond it are refused before they are decided, and reads before they hold anything. */
 const maxWaiting = 20_000;
 const maxWaitingBytes = 64 * 1024 * 1024;
@@ -42,7 +44,8 @@ export class Journal {
   #probing = false;
   #waiting = 0;
   #waitingBytes = 0;
-  #confirming: Promise<void> | undefined;
+  /** A confirmation is under way, and not late. */
+  #confirming = false;
   #confirmWaiters: Waiter[] = [];
   readonly #startedAtMs: number;
   readonly #startTimeMs: number;
@@ -272,34 +275,53 @@ export class Journal {
     });
   }
 
-  /** One confirmation at a time, shared by all who waited when it started; after a commit in flight, which they rest on too. */
+  /**
+   * A confirmation is shared by all who waited when it started. Whoever comes later waits for the next one, which starts when this one
+   * has come back, or when it is late: a read must not wait for a confirmation that hangs and then for its own.
+   */
   #confirm(): void {
-    if (this.#confirming !== undefined) return;
-    this.#confirming = this.#confirmOnce().finally(() => {
-      this.#confirming = undefined;
+    if (this.#confirming) return;
+    this.#confirming = true;
+    let over = false;
+    const next = (): void => {
+      if (over) return;
+      over = true;
+      cancel();
+      this.#confirming = false;
       if (this.#confirmWaiters.length > 0 && this.#closed === undefined) this.#confirm();
-    });
+    };
+    const cancel = this.#options.clock.after(lateConfirmationMs, next);
+    void this.#confirmOnce(next);
   }
 
-  async #confirmOnce(): Promise<void> {
+  /** `cameBack` is called when the store has answered or is given up: the commit in flight holds up nobody who comes now. */
+  async #confirmOnce(cameBack: () => void): Promise<void> {
     // Those who come in this same tick share the confirmation.
     await Promise.resolve();
     const rest = this.#unsettled;
     const waiters = this.#confirmWaiters.splice(0);
     const settle = (error: BbsError | undefined): void => {
-      for (const waiter of waiters) waiter(error);
+      for (const waiter of waiters.splice(0)) waiter(error);
     };
+    // Whoever waited for a stalled commit was told; nobody would tell those who join it now.
+    if (rest !== undefined && rest === this.#stalled) {
+      settle(storeAway());
+      cameBack();
+      return;
+    }
     const committed = rest === undefined ? undefined : new Promise<BbsError | undefined>((resolve) => rest.waiters.push(resolve));
+    // What they rest on is lost or unknown, whatever the store says of the leadership.
+    void committed?.then((error) => {
+      if (error !== undefined) settle(error);
+    });
     try {
       const holds = await this.#bounded(this.#options.store.confirm(this.#options.leadership));
-      if (!holds) {
-        this.#fence(new BbsError("Unavailable", "the leadership was lost"));
-        settle(this.#closed);
-        return;
-      }
-      settle(await committed);
+      if (!holds) this.#fence(new BbsError("Unavailable", "the leadership was lost"));
+      cameBack();
+      settle(holds ? await committed : this.#closed);
     } catch (cause) {
       settle(this.#closed ?? new BbsError("Unavailable", "the store does not answer", {}, cause));
+      cameBack();
     }
   }
 
