@@ -26,6 +26,8 @@ export const auctioneerConfig = z.strictObject({
 
   /** Pieces of work in one auction; more waits for the next. */
   max_work_per_auction: intSetting({ default: times.maxWorkPerAuction, min: 1, max: 250_000 }),
+  /** Work handed to cells and not yet claimed; more waits. At a pace below this in `in_flight_ms`, work would be placed twice. */
+  max_in_flight: intSetting({ default: times.maxInFlight, min: 1, max: 250_000 }),
   /** At least so long between two auctions; what arrives meanwhile is auctioned together. */
   auction_gap_ms: intSetting({ default: times.auctionGapMs, min: 1, max: 10_000 }),
   /** A request to a cell to take work is given up after this, and repeated. */
@@ -52,6 +54,7 @@ export const auctionOptionsOf = (config: AuctioneerConfig): AuctionOptions => ({
 export const runnerSettingsOf = (config: AuctioneerConfig): RunnerSettings => ({
   auction: auctionOptionsOf(config),
   maxWorkPerAuction: config.max_work_per_auction,
+  maxInFlight: config.max_in_flight,
   auctionGapMs: config.auction_gap_ms,
   performDeadlineMs: config.perform_deadline_ms,
   inFlightMs: config.in_flight_ms,

@@ -2,6 +2,9 @@
 import type { LRPState, StateResponse, TaskState } from "@muster/proto/muster/v1/rep";
 import type { Cell } from "@muster/shared/model";
 import { type Amount, type CellState, type CellStatus, lrpWorkKey, taskWorkKey, type Work } from "../plan/index.js";
+import { sameList } from "./requests.js";
+
+type RootFSProvider = StateResponse["rootFsProviders"][number];
 
 const none: Amount = { memoryMb: 0, diskMb: 0, containers: 0 };
 
@@ -179,8 +182,17 @@ function grew(before: StateResponse, after: StateResponse): boolean {
   const more = has.memoryMb > had.memoryMb || has.diskMb > had.diskMb || has.containers > had.containers;
   const opened = (before.evacuating && !after.evacuating) || (!before.healthy && after.healthy);
   const started = after.startingContainerCount < before.startingContainerCount;
-  return more || opened || started || offerText(before) !== offerText(after);
+  return more || opened || started || !sameOffer(before, after);
 }
 
-const offerText = (state: StateResponse): string =>
-  JSON.stringify([state.rootFsProviders, state.volumeDrivers, state.placementTags, state.optionalPlacementTags, state.zone]);
+/** Compared at every message of every cell: without making anything. */
+const sameOffer = (a: StateResponse, b: StateResponse): boolean =>
+  a.zone === b.zone &&
+  sameList(a.placementTags, b.placementTags) &&
+  sameList(a.optionalPlacementTags, b.optionalPlacementTags) &&
+  sameList(a.volumeDrivers, b.volumeDrivers) &&
+  a.rootFsProviders.length === b.rootFsProviders.length &&
+  a.rootFsProviders.every((one, at) => sameProvider(one, b.rootFsProviders[at]));
+
+const sameProvider = (a: RootFSProvider, b: RootFSProvider | undefined): boolean =>
+  a.scheme === b?.scheme && a.fixedSet === b.fixedSet && sameList(a.names, b.names);

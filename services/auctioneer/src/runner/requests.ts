@@ -12,7 +12,7 @@ export const askOf = (record: Pick<DesiredLRP | Task, keyof Ask>): Ask => ({
   volumeDrivers: record.volumeDrivers,
 });
 
-const sameList = (a: readonly string[], b: readonly string[]): boolean =>
+export const sameList = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((item, i) => item === b[i]);
 
 export const sameAsk = (a: Ask, b: Ask): boolean =>

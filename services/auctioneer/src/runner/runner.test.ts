@@ -175,6 +175,28 @@ describe("in flight", () => {
     expect(cell.performedIds).toEqual(["p/0@row-0.0", "p/0@row-0.0"]);
   });
 
+  it("is bounded: more is placed once half of it is claimed, and after a second whatever is", async () => {
+    const bounded = new FakeWorld({ maxInFlight: 4 });
+    const placed = (): number => bounded.performed.length;
+    try {
+      bounded.addCell("a");
+      await bounded.start();
+      bounded.write(put("desiredLRP", desired()), ...[0, 1, 2, 3, 4, 5, 6, 7].map((index) => put("actualLRP", row(index))));
+      await bounded.clock.advance(2_500);
+      expect(placed()).toBe(4);
+      bounded.write(put("actualLRP", claimed(0, "a")), put("actualLRP", claimed(1, "a")));
+      await bounded.clock.advance(50);
+      expect(placed()).toBe(6);
+      bounded.write(put("actualLRP", claimed(2, "a")));
+      await bounded.clock.advance(500);
+      expect(placed()).toBe(6);
+      await bounded.clock.advance(1_000);
+      expect(placed()).toBe(7);
+    } finally {
+      await bounded.stop();
+    }
+  });
+
   it("ends when the row changes: a crashed instance is placed at once, under its new tag", async () => {
     world.addCell("a");
     await world.start();

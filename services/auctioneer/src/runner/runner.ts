@@ -16,6 +16,11 @@ export interface RunnerSettings {
   readonly auction: AuctionOptions;
   /** Work in one auction; more waits for the next. Bounds how long an auction keeps the process from its streams. */
   readonly maxWorkPerAuction: number;
+  /**
+   * Work handed to cells and not yet claimed. What is placed faster than it can be claimed would count as lost after `inFlightMs`, and be
+   * placed a second time while the first is still on its way.
+   */
+  readonly maxInFlight: number;
   /** Between the end of an auction and the start of the next: what arrives meanwhile is auctioned together. */
   readonly auctionGapMs: number;
   readonly performDeadlineMs: number;
@@ -28,6 +33,7 @@ export interface RunnerSettings {
 
 export const defaultRunnerSettings: Omit<RunnerSettings, "auction"> = {
   maxWorkPerAuction: 10_000,
+  maxInFlight: 20_000,
   auctionGapMs: 5,
   performDeadlineMs: 2_000,
   inFlightMs: 30_000,
@@ -59,6 +65,14 @@ const maxErrorLength = 1_024;
 const joiningGapMs = 50;
 /** Work that has waited longer than this fails all the same: some cell may be joining all the time. */
 const joiningPatienceMs = 2_000;
+/**
+ * With much in flight, an auction waits until half of that is claimed, so that each cell gets its work in one request instead of in as many
+ * as there are instances; it waits no longer than this, whatever some cells do with theirs.
+ */
+const gatherMs = 1_000;
+/** An auction is followed by a pause of this many times its length: the streams want to be read, and what comes meanwhile is auctioned together. */
+const pausePerAuction = 3;
+const longestPauseMs = 500;
 /** More placements at once are told in one line, unless the level is debug. */
 const maxPlacementsLogged = 100;
 
@@ -72,6 +86,7 @@ export class AuctionRunner {
   readonly #options: RunnerOptions;
   #writer: FailureWriter | undefined;
   #lastWordMs: number;
+  #auctionedMs = Number.NEGATIVE_INFINITY;
   #roomFreed = false;
   #wake: (() => void) | undefined;
   #kicked = false;
@@ -185,7 +200,10 @@ export class AuctionRunner {
     const startMs = clock.elapsedMs();
     const heardLately = startMs - this.#lastWordMs < settings.watchSilenceMs;
     if (!mayAct() || !heardLately || this.book.due === 0) return settings.auctionGapMs;
-    const work = this.book.dueEntries(settings.maxWorkPerAuction).map((entry) => entry.work);
+    const room = this.#roomInFlight(startMs);
+    if (room === 0) return settings.auctionGapMs;
+    this.#auctionedMs = startMs;
+    const work = this.book.dueEntries(room).map((entry) => entry.work);
     const cells = this.cellStates();
     const plan = planAuction(cells, work, settings.auction);
     const faults = faultsOf(plan, cells, work);
@@ -199,8 +217,15 @@ export class AuctionRunner {
     const durationMs = clock.elapsedMs() - startMs;
     metrics.auctioned(durationMs, work.length);
     if (this.book.due > 0) this.#look();
-    // Half of the time at most goes into auctions: the streams want to be read, and what arrives meanwhile is auctioned together.
-    return early ? joiningGapMs : Math.max(settings.auctionGapMs, durationMs);
+    return early ? joiningGapMs : Math.max(settings.auctionGapMs, Math.min(longestPauseMs, pausePerAuction * durationMs));
+  }
+
+  /** How much work the next auction may take; 0: not now. */
+  #roomInFlight(nowMs: number): number {
+    const { maxInFlight, maxWorkPerAuction } = this.#options.settings;
+    const free = Math.max(0, maxInFlight - this.book.flights);
+    const worthwhile = free >= Math.min(this.book.due, maxInFlight / 2) || nowMs - this.#auctionedMs >= gatherMs;
+    return worthwhile ? Math.min(free, maxWorkPerAuction) : 0;
   }
 
   #place(plan: AuctionPlan, nowMs: number): void {
