@@ -44,6 +44,11 @@ interface Slot {
 
 /** A reservation that was never claimed. Source: cell.md section 5. */
 const expiryMs = 60_000;
+/**
+ * Between two messages of reports. What ends a pause is reported at once; what follows, as when the containers of one auction start one after
+ * the other, travels together, and so do its replies and the changes of its rows on their way back.
+ */
+const reportGapMs = 50;
 /** Between comparisons while the cell is being emptied (rule R4). Source: cell.md section 4. */
 export const evacuationPollMs = 10_000;
 
@@ -72,6 +77,9 @@ export class Harmonizer {
   /** Aborted to end the present pause between comparisons. */
   #pause = new AbortController();
   #mode: HarmonizeMode = "changes";
+  #sentAtMs = Number.NEGATIVE_INFINITY;
+  /** A turn is due at the end of the gap. */
+  #gapRuns = false;
   #signal: AbortSignal = AbortSignal.abort();
 
   constructor(options: HarmonizerOptions) {
@@ -249,16 +257,28 @@ export class Harmonizer {
     // Without a session nothing is reported: everything is looked at again when the next one is decided.
     if (session.phase !== "decided") return;
     const reports = plan.filter((step) => step.do === "report");
-    const { room } = session;
+    const gapMs = this.#sentAtMs + reportGapMs - clock.elapsedMs();
+    if (gapMs > 0 && reports.length > 0) this.#turnAfter(gapMs);
+    const room = gapMs > 0 ? 0 : session.room;
     // What finds no room keeps its place: replies make room and bring the next turn.
     for (const step of reports.slice(room)) this.#dirty.set(step.instanceGuid, step.key);
     if (reports.length > room) this.#mode = mode;
     this.#send(reports.slice(0, room));
   }
 
+  #turnAfter(ms: number): void {
+    if (this.#gapRuns) return;
+    this.#gapRuns = true;
+    this.#options.clock.after(ms, () => {
+      this.#gapRuns = false;
+      this.#schedule();
+    });
+  }
+
   #send(steps: readonly ReportStep[]): void {
-    const { session, cell, registry } = this.#options;
+    const { session, cell, registry, clock } = this.#options;
     if (steps.length === 0) return;
+    this.#sentAtMs = clock.elapsedMs();
     for (const step of steps) this.#inFlight.add(step.instanceGuid);
     session.send(
       steps.map((step) => reportItem(step.report, step.key, step.instanceGuid, cell, registry.get(step.instanceGuid))),

@@ -41,6 +41,27 @@ describe("an instance's start", () => {
     await world.stop();
   });
 
+  it("beside others is reported together with them, and at once by itself", async () => {
+    const world = await openWorld();
+    for (const name of ["a", "b", "c", "d", "e", "f", "g", "h"]) {
+      world.bbs.desired.set(name, desiredLRP(name, { checkDefinition: undefined }));
+      world.bbs.put(row(name));
+    }
+    const messages = (): number => world.bbs.received.filter(({ message }) => message?.$case === "batch").length;
+    world.rep.perform({ cellId, lrps: [..."abcdefg"].map((name) => work(name)), tasks: [] });
+    await world.clock.advance(0);
+    expect(messages()).toBe(1);
+    await world.clock.advance(250);
+    expect(world.bbs.cases.filter((kind) => kind === "started")).toHaveLength(7);
+    // Their creation takes 20 to 120 ms, each another time.
+    expect(messages()).toBeLessThanOrEqual(4);
+    const before = messages();
+    world.rep.perform({ cellId, lrps: [work("h")], tasks: [] });
+    await world.clock.advance(0);
+    expect(messages()).toBe(before + 1);
+    await world.stop();
+  });
+
   it("does not begin before the claim is accepted, and the container goes when it is refused", async () => {
     const world = await openWorld();
     world.bbs.unanswered.add("claimed");

@@ -7,12 +7,17 @@ import type { Registry } from "./registry.js";
 
 /** Below the 500 ms that readers are promised. */
 const beatMs = 400;
-/** Changes within this time travel together. */
-const coalesceMs = 5;
+/**
+ * A change after a pause is told at once; those that follow within this time travel together. Containers that start in a row change many
+ * times; the auctioneer reserves what it hands over and needs no word of each step.
+ */
+const coalesceMs = 100;
 
 interface Subscriber {
   /** What each container is: of a task, or of an LRP (`undefined`). */
   readonly changed: Map<InstanceGuid, TaskGuid | undefined>;
+  /** Something else than a container changed. */
+  touched: boolean;
   wake: () => void;
 }
 
@@ -34,21 +39,27 @@ export class StateFeed {
 
   /** Something else than a container changed: health, evacuation. */
   touch(): void {
-    for (const subscriber of this.#subscribers) subscriber.wake();
+    for (const subscriber of this.#subscribers) {
+      subscriber.touched = true;
+      subscriber.wake();
+    }
   }
 
   /** Streams until the signal aborts. */
   async *follow(signal: AbortSignal): AsyncGenerator<StateResponse, void, undefined> {
     const { clock, registry, identity, condition } = this.#options;
-    const subscriber: Subscriber = { changed: new Map(), wake: () => undefined };
+    const subscriber: Subscriber = { changed: new Map(), touched: false, wake: () => undefined };
     this.#subscribers.add(subscriber);
     try {
       yield cellState(identity, condition(), { full: true, containers: [...registry.all()], removedLRPs: [], removedTasks: [] });
+      let pausedMs = 0;
       while (!signal.aborted) {
-        await this.#changeOrBeat(subscriber, signal);
+        const changed = await this.#changeOrBeat(subscriber, beatMs - pausedMs, signal);
         if (signal.aborted) return;
+        subscriber.touched = false;
         yield cellState(identity, condition(), this.#changeOf(subscriber));
-        await clock.sleep(coalesceMs, signal).catch(() => undefined);
+        pausedMs = changed ? coalesceMs : 0;
+        if (changed) await clock.sleep(coalesceMs, signal).catch(() => undefined);
       }
     } finally {
       this.#subscribers.delete(subscriber);
@@ -79,18 +90,20 @@ export class StateFeed {
     }
   }
 
-  #changeOrBeat(subscriber: Subscriber, signal: AbortSignal): Promise<void> {
-    if (subscriber.changed.size > 0) return Promise.resolve();
+  /** Waits for a change, at most `ms`; says whether one came. */
+  #changeOrBeat(subscriber: Subscriber, ms: number, signal: AbortSignal): Promise<boolean> {
+    if (subscriber.changed.size > 0 || subscriber.touched) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const done = (): void => {
+      const end = (changed: boolean): void => {
         cancel();
-        signal.removeEventListener("abort", done);
+        signal.removeEventListener("abort", ended);
         subscriber.wake = () => undefined;
-        resolve();
+        resolve(changed);
       };
-      const cancel = this.#options.clock.after(beatMs, done);
-      signal.addEventListener("abort", done, { once: true });
-      subscriber.wake = done;
+      const ended = (): void => end(false);
+      const cancel = this.#options.clock.after(ms, ended);
+      signal.addEventListener("abort", ended, { once: true });
+      subscriber.wake = () => end(true);
     });
   }
 }
