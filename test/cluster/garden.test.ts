@@ -350,6 +350,50 @@ describe("a restarted rep", () => {
     }
   });
 
+  describe("takes up a container whose start was cut short", () => {
+    const cell = "cell-5";
+    const cutShort = async (handle: string, before: (dir: string) => Promise<void>) => {
+      const own = await startGarden({
+        insecureRegistries: [registry.host],
+        cellId: cell,
+        portRange: { first: 41_501, last: 41_520 },
+      });
+      try {
+        await own.garden.create(containerSpec(handle, app), never);
+        await own.garden[Symbol.asyncDispose]();
+        const dir = join(namesOnMachine(own.home, cell).runDir, "c", handle);
+        // What is written down before conmon is called.
+        const record = JSON.parse(await readFile(join(dir, "record.json"), "utf8"));
+        record.processes = [{ id: "app", number: 0, kind: "init", startedAtMs: 0, oomKillsBefore: 0 }];
+        await writeFile(join(dir, "record.json"), JSON.stringify(record));
+        await before(dir);
+        const second = await own.restart();
+        const container = second.lookup(handle) as Container;
+        const state = container.info().state;
+        const process = await container.attach("app", () => {});
+        const started = state === "created" ? await runScript(container, "echo begun") : undefined;
+        const seen = { state, exit: process && (await process.exited).exitStatus, text: started?.text };
+        await second.destroy(handle);
+        expect(await leftovers(own.home, cell, handle)).toEqual([]);
+        return seen;
+      } finally {
+        await own[Symbol.asyncDispose]();
+      }
+    };
+
+    it("before runc was called: nothing has run in it, and it may be started", async () => {
+      expect(await cutShort("uncalled", async () => {})).toEqual({ state: "created", exit: undefined, text: "begun\n" });
+    });
+
+    it("after its process had ended, runc's record of it gone: it has run, and its status is known", async () => {
+      const ended = async (dir: string): Promise<void> => {
+        await mkdir(join(dir, "p", "0", "exit"), { recursive: true });
+        await writeFile(join(dir, "p", "0", "exit", "over"), "3");
+      };
+      expect(await cutShort("over", ended)).toEqual({ state: "stopped", exit: 3, text: undefined });
+    });
+  });
+
   it("sees the end of a container whose conmon was killed", async () => {
     await withContainer(async (container) => {
       const process = await container.run(shell("sleep 100"), () => {});

@@ -62,7 +62,10 @@ beforeAll(async () => {
   mkdirSync(folder);
   writeFileSync(join(folder, "word"), "downloaded\n");
   served.set("/tools.tgz", execFileSync("tar", ["-czf", "-", "-C", folder, "."]));
-  platform = await Platform.start(["--cells", "2", "--zones", "2", "--insecure-registry", registry.host]);
+  // Both reps are killed at once below: on a machine out of breath a new one takes longer than the usual 5 s to be there, and a cell that
+  // was silent for so long has rightly lost its tasks.
+  const patient = ["--presence-ttl", "60s"];
+  platform = await Platform.start(["--cells", "2", "--zones", "2", ...patient, "--insecure-registry", registry.host]);
   await platform.muster("enable-feature-flag", "diego_docker");
   bbs = dialPlatform(platform.home);
 });

@@ -56,6 +56,9 @@ export interface ContainerTools {
 const passwdBytes = 1_048_576;
 /** A container with this many processes started in its life has a fault above it. */
 const maxProcesses = 10_000;
+/** How long a new rep waits for runc that was at work when the last one died: as long as the last one would have. */
+const resumeWaitMs = 30_000;
+const resumeStepMs = 50;
 
 /** The first process of a lasting container. It is the cell's own, does nothing, and sees orphans off. */
 const holder: ProcessSpec = { id: "hold", path: "", args: [], dir: "/", user: "0:0", env: [], nofile: undefined };
@@ -275,15 +278,27 @@ export class RuncContainer implements Container {
   }
 
   /**
-   * Goes on where the last rep died between runc's create and start. conmon may have died with it, of the answer nobody read; a process that
-   * nobody holds is not begun, but ended.
+   * Goes on where the last rep died while it started the first process. What a conmon holds is let begin. What never began and is held by
+   * nobody is forgotten: the container counts as created, and nobody takes its process for one that ran and failed.
+   * `seen` is what runc said of the container, `ask` what it says now; `undefined`: it does not know it.
    */
-  async resumeCreated(): Promise<void> {
+  async resume(seen: string | undefined, ask: () => Promise<string | undefined>): Promise<void> {
     const first = this.#record.processes[0];
     if (first === undefined) return;
     const process = this.#process(first);
-    if ((await process.conmonPid()) === undefined) await process.signal("SIGKILL");
-    else await this.startCreated();
+    let status = seen;
+    for (let waitedMs = 0; status === undefined && waitedMs < resumeWaitMs; waitedMs += resumeStepMs) {
+      // runc may still be making it.
+      if ((await process.conmonPid()) === undefined) break;
+      await this.#tools.clock.sleep(resumeStepMs);
+      status = await ask();
+    }
+    if (status !== undefined && status !== "created") return;
+    if (status === "created" && (await process.conmonPid()) !== undefined) return this.startCreated();
+    if (await process.hasExitFile()) return;
+    await process.signal("SIGKILL");
+    await process.endConmon();
+    await this.#remember([]);
   }
 
   /** Lets a container that runc has made, but not started, begin. @throws GardenError process-failed */

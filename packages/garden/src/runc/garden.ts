@@ -410,12 +410,15 @@ class RealGarden implements RuncGarden {
     }
     await network.adopt(await Promise.all(adopted.map((record) => this.#mappingOf(record))));
     const statuses = await this.#runcStatuses(tools.runcPath);
-    for (const record of adopted) {
+    const takeUp = async (record: ContainerRecord): Promise<void> => {
+      const { handle } = record.spec;
       const container = new RuncContainer(tools, record, Promise.resolve());
-      this.#containers.set(record.spec.handle, container);
-      if (statuses.get(record.spec.handle) === "created") await container.resumeCreated().catch(() => {});
+      this.#containers.set(handle, container);
+      const ask = async (): Promise<string | undefined> => (await this.#runcStatuses(tools.runcPath)).get(handle);
+      await container.resume(statuses.get(handle), ask).catch(() => {});
       await container.adopt();
-    }
+    };
+    await Promise.all(adopted.map(takeUp));
     const orphans = (await remover.traces()).filter((handle) => !this.#containers.has(handle));
     for (const handle of orphans) {
       this.#options.log.warn({ instance_guid: handle }, "removing what is left of a container");

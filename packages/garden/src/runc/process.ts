@@ -137,6 +137,11 @@ export class RuncProcess implements GardenProcess {
     return command.includes(this.#files.dir) ? pid : undefined;
   }
 
+  /** Whether conmon has written down how it ended: then it had begun. */
+  async hasExitFile(): Promise<boolean> {
+    return (await readIfThere(exitFile(this.#files.dir, this.#files.containerId))) !== undefined;
+  }
+
   /** Sees conmon off: it ends by itself once it has written what there was. One that does not is killed. */
   async endConmon(): Promise<void> {
     for (let waitedMs = 0; waitedMs < conmonGraceMs; waitedMs += conmonStepMs) {
