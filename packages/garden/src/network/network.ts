@@ -133,11 +133,13 @@ export class CellNetwork {
     const { clock, exec } = this.#options;
     const { cni, firewall } = this.#opened();
     const { handle, userns, idBase, egress, nameservers } = wanted;
-    const busy = wanted.ports.length === 0 ? new Set<number>() : await listeningPorts();
-    const containerPorts = wanted.ports.map((request) => request.containerPort);
-    const ports = this.#ports.take(handle, containerPorts, (port) => busy.has(port));
+    // The kernel takes its time to say who listens, so it is asked meanwhile.
+    const listening = wanted.ports.length === 0 ? new Set<number>() : listeningPorts();
     const files = { netns: this.netnsFile(handle), userns };
     const containerIp = await makeNamespaces(clock, exec, files, idBase, (netns) => connect(cni, handle, netns, signal), signal);
+    const busy = await listening;
+    const containerPorts = wanted.ports.map((request) => request.containerPort);
+    const ports = this.#ports.take(handle, containerPorts, (port) => busy.has(port));
     const opened = firewall.open({ handle, containerIp, ports, egress, nameservers });
     // Whoever runs the container waits for it; until then nobody may be listening.
     opened.catch(() => {});

@@ -222,7 +222,8 @@ export class RuncContainer implements Container {
     };
     await this.#remember([...this.#record.processes, record]);
     try {
-      await this.#tools.starts.run(this.#ending.signal, () => this.#start(record, facts));
+      // Before containers that are still to be made: of a crowd the first runs soon, and not all of them at the end.
+      await this.#tools.starts.run(this.#ending.signal, () => this.#start(record, facts), "urgent");
     } catch (error) {
       await this.#remember(this.#record.processes.filter((one) => one.id !== spec.id));
       throw error;

@@ -53,6 +53,24 @@ describe("shared work", () => {
     await turnstile.run(never, async () => order.push("fourth"));
     expect(order).toEqual(["third", "fourth"]);
   });
+  it("that is urgent goes before what waits already, in the order it came", async () => {
+    const turnstile = new Turnstile(1);
+    const order: string[] = [];
+    let release = (): void => {};
+    const first = turnstile.run(never, () => new Promise<void>((resolve) => (release = resolve)));
+    const abort = new AbortController();
+    const left = turnstile.run(abort.signal, async () => order.push("left"), "urgent");
+    const others = [
+      turnstile.run(never, async () => order.push("usual")),
+      turnstile.run(never, async () => order.push("urgent"), "urgent"),
+      turnstile.run(never, async () => order.push("urgent too"), "urgent"),
+    ];
+    abort.abort(new Error("left"));
+    await expect(left).rejects.toThrow("left");
+    release();
+    await Promise.all([first, ...others]);
+    expect(order).toEqual(["urgent", "urgent too", "usual"]);
+  });
   it("of one key is done one after another, also past a failure, and keys do not wait for each other", async () => {
     const turns = new Turns();
     const order: string[] = [];

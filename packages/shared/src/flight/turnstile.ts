@@ -1,26 +1,28 @@
 // Work that waits its turn: at most so many pieces at once, or those of one key one after another.
 
-/** At most `limit` at once; the others wait their turn, first come first served. */
+type Urgency = "urgent" | "usual";
+
+/** At most `limit` at once; the others wait their turn, first come first served: those that are "urgent" among themselves, and before all others. */
 export class Turnstile {
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: Record<Urgency, (() => void)[]> = { urgent: [], usual: [] };
   #free: number;
 
   constructor(limit: number) {
     this.#free = limit;
   }
 
-  async run<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
-    await this.#enter(signal);
+  async run<Result>(signal: AbortSignal, work: () => Promise<Result>, urgency: Urgency = "usual"): Promise<Result> {
+    await this.#enter(signal, this.#waiting[urgency]);
     try {
       return await work();
     } finally {
-      const next = this.#waiting.shift();
+      const next = this.#waiting.urgent.shift() ?? this.#waiting.usual.shift();
       if (next === undefined) this.#free += 1;
       else next();
     }
   }
 
-  async #enter(signal: AbortSignal): Promise<void> {
+  async #enter(signal: AbortSignal, queue: (() => void)[]): Promise<void> {
     signal.throwIfAborted();
     if (this.#free > 0) {
       this.#free -= 1;
@@ -32,12 +34,12 @@ export class Turnstile {
         resolve();
       };
       const onAbort = (): void => {
-        const place = this.#waiting.indexOf(go);
-        if (place >= 0) this.#waiting.splice(place, 1);
+        const place = queue.indexOf(go);
+        if (place >= 0) queue.splice(place, 1);
         reject(signal.reason);
       };
       signal.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.push(go);
+      queue.push(go);
     });
   }
 }
