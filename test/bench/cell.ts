@@ -1,21 +1,15 @@
 // A cached image on one real cell, through every service as a process of its own: from an LRP's desire to its row's RUNNING, one at a time
 // and fifty at once; from a crash to running again; from a scale to 0 to the container's proven end. Beside, in the same rounds, runc by
 // itself on the same bundle, and a Docker engine with the same image.
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { pinRootFS, rootFSOfImage } from "@muster/garden/image-ref";
-import { namesOnMachine } from "@muster/garden/runc";
 import { Turnstile } from "@muster/shared/flight";
-import type { ActualLRP } from "@muster/shared/model";
 import { type DockerContainer, DockerEngine } from "../support/docker.js";
 import { startEtcd } from "../support/etcd.js";
 import { leftovers, never } from "../support/garden.js";
-import { pushImage, webCommand } from "../support/images.js";
+import { pushPinned, webCommand } from "../support/images.js";
+import { initPid, untilGone } from "../support/machine.js";
 import { Platform } from "../support/platform.js";
-import { PlatformRecords } from "../support/platform-records.js";
+import { handleOf, isRunning, PlatformRecords, sleeper } from "../support/platform-records.js";
 import { startRegistry } from "../support/registry.js";
 import { bareRun, bareStop } from "./bare-runc.js";
 import { type Spread, spreadOf, timed } from "./spread.js";
@@ -59,9 +53,6 @@ function burstOf(times: readonly number[]): Burst {
   return { first_ms: min, p50_ms: p50, last_ms: max, containers_per_second: Math.round((times.length / max) * 10_000) / 10 };
 }
 
-const isRunning = (row: ActualLRP): boolean => row.state === "RUNNING" && row.presence === "ORDINARY";
-const handleOf = (row: ActualLRP | undefined): string => row?.instanceKey?.instanceGuid ?? "";
-
 /** One platform with one cell, and what is measured on it. */
 class CellUnderTest {
   readonly #home: string;
@@ -79,22 +70,22 @@ class CellUnderTest {
   async start(instances = 1, serves = false): Promise<{ guid: string; handles: readonly string[]; times: readonly number[] }> {
     this.#made += 1;
     const guid = `bench-${this.#made}`;
-    const [path = "", ...args] = serves ? webCommand : command;
-    const seen = new Map<number, number>();
-    const begun = performance.now();
-    const desired = this.#records.desire({
-      processGuid: guid,
-      domain: "bench",
-      rootFs: this.#rootFs,
+    const [path = "", ...args] = webCommand;
+    const web = {
+      action: { runAction: { path, args, user: "root", logSource: "APP" } },
+      checkDefinition: { checks: [{ tcpCheck: { port } }], logSource: "HEALTH", readinessChecks: [] },
+    };
+    const lrp = sleeper(guid, this.#rootFs, {
       instances,
       memoryMb,
       diskMb: memoryMb,
       maxPids,
       ports: [port],
-      metricTags: { source_id: { static: "bench" } },
-      action: { runAction: { path, args, user: "root", logSource: "APP" } },
-      checkDefinition: { checks: serves ? [{ tcpCheck: { port } }] : [], logSource: "HEALTH", readinessChecks: [] },
+      ...(serves ? web : {}),
     });
+    const seen = new Map<number, number>();
+    const begun = performance.now();
+    const desired = this.#records.desire(lrp);
     const all = this.#records.until(
       guid,
       (rows) => {
@@ -111,15 +102,9 @@ class CellUnderTest {
   async stop(guid: string, handles: readonly string[]): Promise<number> {
     const ms = await timed(async () => {
       await this.#records.scale(guid, 0);
-      const { runDir, dataDir } = namesOnMachine(this.#home, cellId);
-      const folders = handles.flatMap((handle) => [join(runDir, "c", handle), join(dataDir, handle)]);
-      const deadline = performance.now() + patienceMs;
-      while (folders.some((folder) => existsSync(folder))) {
-        if (performance.now() > deadline) throw new Error(`${guid} was not stopped within ${patienceMs} ms`);
-        await sleep(1);
-      }
+      await untilGone(this.#home, cellId, handles, patienceMs);
     });
-    // Its folders are the last to go; everything else is proven gone, not assumed.
+    // Proven, not assumed.
     for (const handle of handles) {
       const left = await leftovers(this.#home, cellId, handle);
       if (left.length > 0) throw new Error(`${guid} is gone, but not ${left.join(", ")}`);
@@ -131,8 +116,7 @@ class CellUnderTest {
   /** Milliseconds from kill -9 of the instance's process until its row shows another instance RUNNING. */
   async crash(guid: string): Promise<number> {
     const before = handleOf(this.#records.rows(guid)[0]);
-    const pidFile = join(namesOnMachine(this.#home, cellId).runDir, "c", before, "p", "0", "pid");
-    const pid = Number(await readFile(pidFile, "utf8"));
+    const pid = await initPid(this.#home, cellId, before);
     return timed(async () => {
       process.kill(pid, "SIGKILL");
       await this.#records.until(guid, ([row]) => row !== undefined && isRunning(row) && handleOf(row) !== before, patienceMs);
@@ -278,19 +262,11 @@ async function onStore(
   return { one_at_a_time, at_once: { instances: options.burst, bursts: at_once }, crash_to_running };
 }
 
-/** The reference with the digest the registry gives it: an LRP so named needs no registry once the image is here. */
-async function pinned(host: string, reference: string): Promise<string> {
-  const accept = "application/vnd.oci.image.manifest.v1+json";
-  const response = await fetch(`http://${host}/v2/${imageName}/manifests/v1`, { method: "HEAD", headers: { accept } });
-  return pinRootFS(rootFSOfImage(reference), response.headers.get("docker-content-digest") ?? "");
-}
-
 /** Returns JSON-able figures; leaves nothing behind. Root, real tools. */
 export async function benchCell(options: Partial<CellBenchOptions> = {}): Promise<object> {
   const settings = { ...cellBenchDefaults, ...options };
   await using registry = await startRegistry();
-  const reference = await pushImage(registry.host, { name: imageName });
-  const rootFs = await pinned(registry.host, reference);
+  const { reference, rootFs } = await pushPinned(registry.host, { name: imageName });
   tell("docker");
   const started = await DockerEngine.start();
   await using engine = started instanceof DockerEngine ? started : undefined;

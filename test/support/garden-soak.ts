@@ -6,7 +6,7 @@ import { containerSpec, never, runScript, type TestGarden } from "./garden.js";
 import { countMachine, type MachineCounts } from "./machine.js";
 
 export interface SoakCounts extends MachineCounts {
-  /** Open files of this process. */
+  /** Open files of the process that owns the garden. */
   readonly files: number;
   readonly cgroups: number;
   readonly addresses: number;
@@ -28,7 +28,8 @@ const mb = (bytes: number): number => Math.round(bytes / 104_857.6) / 10;
 const countOf = async (folder: string, fits: (name: string) => boolean = () => true): Promise<number> =>
   (await readdir(folder).catch((): string[] => [])).filter(fits).length;
 
-async function counts(home: string, cellId: string): Promise<SoakCounts> {
+/** Of a cell whose garden is in this process, or in the one of this pid. */
+export async function soakCounts(home: string, cellId: string, pid: number | "self" = "self"): Promise<SoakCounts> {
   const names = namesOnMachine(home, cellId);
   const network = names.netnsPrefix.slice(0, -1);
   const controllers = await readdir("/sys/fs/cgroup");
@@ -37,7 +38,7 @@ async function counts(home: string, cellId: string): Promise<SoakCounts> {
   );
   return {
     ...(await countMachine(home, cellId)),
-    files: await countOf("/proc/self/fd"),
+    files: await countOf(`/proc/${pid}/fd`),
     cgroups: groups.reduce((sum, count) => sum + count, 0),
     addresses: await countOf(join(names.runDir, "ipam", network), (name) => /^[0-9.]+$/.test(name)),
     folders: (await countOf(join(names.runDir, "c"))) + (await countOf(names.dataDir)),
@@ -68,10 +69,10 @@ export async function soakGarden(test: TestGarden, cellId: string, rootFs: strin
     await test.garden.destroy(handle);
   };
   for (let round = 0; round < 3; round += 1) await cycle(`warm-${round}`);
-  const before = await counts(test.home, cellId);
+  const before = await soakCounts(test.home, cellId);
   const was = memory();
   for (let round = 0; round < cycles; round += 1) await cycle(`soak-${round}`);
-  const after = await counts(test.home, cellId);
+  const after = await soakCounts(test.home, cellId);
   const is = memory();
   return {
     cycles,

@@ -4,6 +4,7 @@ import { chmod, copyFile, lstat, mkdir, mkdtemp, realpath, rm, symlink, writeFil
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { pinRootFS, rootFSOfImage } from "@muster/garden/image-ref";
 
 const run = promisify(execFile);
 
@@ -145,6 +146,17 @@ export async function pushImage(host: string, image: TestImage, login?: { userna
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }
+}
+
+/** Pushes an image. @returns its name, and its rootfs with the digest the registry gives it: once it is cached, no registry is asked again. */
+export async function pushPinned(host: string, image: TestImage): Promise<{ reference: string; rootFs: string }> {
+  const reference = await pushImage(host, image);
+  const accept = "application/vnd.oci.image.manifest.v1+json";
+  const manifest = `http://${host}/v2/${image.name}/manifests/${image.tag ?? "v1"}`;
+  const response = await fetch(manifest, { method: "HEAD", headers: { accept } });
+  const digest = response.headers.get("docker-content-digest");
+  if (digest === null) throw new Error(`the registry gives ${reference} no digest`);
+  return { reference, rootFs: pinRootFS(rootFSOfImage(reference), digest) };
 }
 
 /** Packages a Debian cannot be without, and ping. */

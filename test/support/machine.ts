@@ -1,6 +1,9 @@
 // What this machine has of everything a cell's garden makes: counted before and after, so that nothing that leaks goes unseen.
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { namesOnMachine } from "@muster/garden/runc";
 
@@ -46,4 +49,23 @@ export async function countMachine(home: string, cellId: string): Promise<Machin
     countProcesses(runDir),
   ]);
   return { mounts, loops, netns, rules, links, processes };
+}
+
+/**
+ * Resolves when the folders of these containers are gone: they go last, when everything else of a container is proven to be gone.
+ * @throws Error after `ms`
+ */
+export async function untilGone(home: string, cellId: string, handles: readonly string[], ms: number): Promise<void> {
+  const { runDir, dataDir } = namesOnMachine(home, cellId);
+  const folders = handles.flatMap((handle) => [join(runDir, "c", handle), join(dataDir, handle)]);
+  const deadline = performance.now() + ms;
+  for (let left = folders; left.length > 0; left = left.filter((folder) => existsSync(folder))) {
+    if (performance.now() > deadline) throw new Error(`still there after ${ms} ms: ${left.join(", ")}`);
+    await sleep(1);
+  }
+}
+
+/** The pid, on this machine, of a container's first process. */
+export async function initPid(home: string, cellId: string, handle: string): Promise<number> {
+  return Number(await readFile(join(namesOnMachine(home, cellId).runDir, "c", handle, "p", "0", "pid"), "utf8"));
 }

@@ -35,6 +35,27 @@ export function dialPlatform(home: string): BBSServiceClient {
 
 const callMs = 10_000;
 
+type Desired = Parameters<typeof DesiredLRP.fromPartial>[0];
+
+/** An LRP that sleeps: one port, a small disk, no check. It is RUNNING as soon as its process is. */
+export const sleeper = (processGuid: string, rootFs: string, over: Desired = {}): Desired => ({
+  processGuid,
+  domain: "sleepers",
+  rootFs,
+  instances: 1,
+  memoryMb: 32,
+  diskMb: 32,
+  maxPids: 32,
+  ports: [8080],
+  metricTags: { source_id: { static: "sleeper" } },
+  action: { runAction: { path: "sleep", args: ["1000"], user: "root", logSource: "APP" } },
+  ...over,
+});
+
+export const isRunning = (row: ActualLRP): boolean => row.state === "RUNNING" && row.presence === "ORDINARY";
+/** The instance's container, as the cell's garden names it. */
+export const handleOf = (row: ActualLRP | undefined): string => row?.instanceKey?.instanceGuid ?? "";
+
 /** The rows of one process, in order of their index. */
 type Rows = readonly ActualLRP[];
 
@@ -65,7 +86,7 @@ export class PlatformRecords implements AsyncDisposable {
   }
 
   /** Resolves once the BBS has acknowledged it. */
-  async desire(desired: Parameters<typeof DesiredLRP.fromPartial>[0]): Promise<void> {
+  async desire(desired: Desired): Promise<void> {
     const request = { desiredLrp: DesiredLRP.fromPartial(desired) };
     await unary(this.#bbs.desireDesiredLrp.bind(this.#bbs), request, { deadlineMs: callMs });
   }

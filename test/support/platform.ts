@@ -75,14 +75,19 @@ export class Platform implements AsyncDisposable {
   /** Starts a platform on a new home and waits until every service answers. */
   static async start(flags: readonly string[], home?: string): Promise<Platform> {
     const folder = home ?? (await mkdtemp(join(tmpdir(), "muster-platform-")));
-    const platform = new Platform(folder, home === undefined, flags, await freeOffset());
-    try {
-      await platform.up();
-    } catch (error) {
-      await platform[Symbol.asyncDispose]();
-      throw error;
+    for (;;) {
+      const platform = new Platform(folder, home === undefined, flags, await freeOffset());
+      try {
+        await platform.up();
+        return platform;
+      } catch (error) {
+        // Somebody who does not ask for his ports where tests do: the next offset stays claimed by nobody else.
+        const isTaken = error instanceof Error && error.message.includes("ports are taken by another program");
+        if (isTaken) continue;
+        await platform[Symbol.asyncDispose]();
+        throw error;
+      }
     }
-    return platform;
   }
 
   get pid(): number {
