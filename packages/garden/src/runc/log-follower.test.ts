@@ -83,7 +83,7 @@ describe("a follower", () => {
       bytes += chunk.length;
     });
     const drained = follower.drain();
-    await vi.waitFor(() => expect(clock.nextTimerMs()).toBeDefined());
+    await vi.waitFor(() => expect(clock.nextTimerMs()).toBeDefined(), 10_000);
     expect(bytes).toBeGreaterThan(7 * mib);
     expect(bytes).toBeLessThan(9 * mib);
     follower.rush();
