@@ -14,6 +14,7 @@ it("under faults of every kind calls are linearizable, and nothing acknowledged 
   // It was a test: every fault happened, a deposed BBS ended as such, and clients got something done.
   expect(Object.keys(report.faults).sort()).toEqual([...faultNames].sort());
   expect(report.bbs_exits["75"]).toBeGreaterThan(0);
-  expect(report.calls.acknowledged_writes).toBeGreaterThan(500);
+  expect(report.calls.acknowledged_writes).toBeGreaterThan(400);
   expect(report.calls.unknown).toBeGreaterThan(0);
+  expect(report.task_keys).toBeGreaterThan(0);
 }, 180_000);

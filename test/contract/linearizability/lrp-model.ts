@@ -2,7 +2,7 @@
 // desire, and the row of index 0. No converger runs beside it, and nobody vouches for the domain.
 import type { Model } from "./checker.js";
 
-export type Op =
+export type LRPOp =
   | { readonly do: "desire"; readonly instances: number; readonly annotation: string }
   | { readonly do: "update"; readonly instances: number | undefined; readonly annotation: string }
   | { readonly do: "remove" }
@@ -47,7 +47,7 @@ function scaled(state: LRPState, before: number, instances: number, annotation: 
   return { desired: { instances, annotation }, row: first, second: instances >= 2 };
 }
 
-function step(state: LRPState, op: Op): Step {
+function step(state: LRPState, op: LRPOp): Step {
   const { desired, row } = state;
   const refuse = (result: string): Step => ({ state, result });
   const become = (changed: Partial<LRPState>): Step => ({ state: { ...state, ...changed }, result: "ok" });
@@ -91,7 +91,7 @@ function step(state: LRPState, op: Op): Step {
   }
 }
 
-export const lrpModel: Model<LRPState, Op> = {
+export const lrpModel: Model<LRPState, LRPOp> = {
   initial: { desired: undefined, row: undefined, second: false },
   step,
   nameOf: ({ desired, row, second }) =>

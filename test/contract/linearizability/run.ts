@@ -2,10 +2,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Entropy, seededEntropy } from "@muster/shared/clock";
 import { countAnomalies } from "./anomalies.js";
-import { checkHistory, type Verdict } from "./checker.js";
+import type { Verdict } from "./checker.js";
 import { hurt, Pair } from "./cluster.js";
 import { type Call, inOrder } from "./history.js";
-import { lrpModel, type Op } from "./lrp-model.js";
+import { isRead, judgeHistory, type Op } from "./ops.js";
 import {
   callOnce,
   type Doors,
@@ -28,7 +28,7 @@ export interface RunOptions {
   readonly seconds: number;
   /** Clients that know both addresses; two more for each address know that one alone. */
   readonly clients?: number;
-  /** Process guids in use at a time. */
+  /** Process guids and tasks in use at a time, half of each. */
   readonly keys?: number;
   /** Members of etcd; 1 by default. */
   readonly members?: 1 | 3;
@@ -41,6 +41,8 @@ export interface RunReport {
   readonly clients: number;
   readonly etcd_members: number;
   readonly keys: number;
+  /** Those of the keys that are tasks. */
+  readonly task_keys: number;
   readonly calls: {
     readonly done: number;
     readonly refused: number;
@@ -132,12 +134,14 @@ async function moreDone(tally: Tally, calls: number): Promise<void> {
   }
 }
 
+const lastReads = { lrp: [{ do: "read" }, { do: "readRows" }], task: [{ do: "readTask" }, { do: "listTask" }] } as const;
+
 /** Everything is quiet: what is read now is what is left. Sixteen keys at a time. */
 async function readAll(open: Doors, keys: readonly Key[], tally: Tally): Promise<void> {
   const queue = [...keys];
   const reader = async (): Promise<void> => {
     for (let key = queue.shift(); key !== undefined; key = queue.shift()) {
-      for (const op of [{ do: "read" }, { do: "readRows" }] as const) {
+      for (const op of lastReads[key.kind]) {
         for (let tries = 1; typeof (await callOnce(-1, open, key, op, tally)) === "string"; tries += 1) {
           await sleep(50);
           if (tries === 200) throw new Error(`${key.guid} cannot be read in the end`);
@@ -169,7 +173,7 @@ function judge(keys: readonly Key[], quietFromMs: number) {
   let [linearizable, undecided, lost, stale, invented, steps] = [0, 0, 0, 0, 0, 0];
   for (const key of keys) {
     const history = inOrder(key.calls);
-    const verdict = checkHistory(lrpModel, history);
+    const verdict = judgeHistory(key.kind, history);
     steps += verdict.steps;
     if (verdict.linearizable === true) linearizable += 1;
     else if (verdict.linearizable === undefined) undecided += 1;
@@ -186,6 +190,7 @@ function judge(keys: readonly Key[], quietFromMs: number) {
   }
   return {
     keys: keys.length,
+    task_keys: keys.filter(({ kind }) => kind === "task").length,
     linearizable_keys: linearizable,
     undecided_keys: undecided,
     violations,
@@ -198,7 +203,7 @@ function judge(keys: readonly Key[], quietFromMs: number) {
 
 /** 1 when the order ends at a read that the counts above did not see through: of rows, or of something removed meanwhile. */
 const contradictedReads = (verdict: Verdict<Op>): number =>
-  verdict.linearizable === false && verdict.stuck.some(({ op }) => op.do === "read" || op.do === "readRows") ? 1 : 0;
+  verdict.linearizable === false && verdict.stuck.some(({ op }) => isRead(op)) ? 1 : 0;
 
 function lineOf({ client, op, invokedMs, answer }: Call<Op>): string {
   const asked = Object.values(op).join(" ");

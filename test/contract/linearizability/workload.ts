@@ -1,4 +1,4 @@
-// Clients that call a BBS about a few process guids at once, each in a loop, and write down what they asked and heard.
+// Clients that call a BBS about a few process guids and tasks at once, each in a loop, and write down what they asked and heard.
 import { setTimeout as sleep } from "node:timers/promises";
 import { credentials, type ServiceError } from "@grpc/grpc-js";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
@@ -7,22 +7,22 @@ import { BbsError } from "@muster/shared/errors";
 import { collect, dial, serverStream, targetOf, unary } from "@muster/shared/rpc";
 import { tlsOf } from "../../support/bbs.js";
 import { desired, instance, keyOf, startOf, updateOf } from "../bbs/fixtures.js";
+import { drawWeighted, type Weighted } from "./draw.js";
 import type { Call } from "./history.js";
-import { desireText, type Op, rowsText } from "./lrp-model.js";
+import { desireText, type LRPOp, rowsText } from "./lrp-model.js";
+import { isRead, isTaskOp, type Op } from "./ops.js";
+import { callTask, drawTaskOp, type TaskDoors } from "./task-calls.js";
+import { type TaskCell, taskCells } from "./task-model.js";
 
 /** The cell in whose name all instances are claimed and started. */
-const cell = "cell-1";
+const cell = taskCells[0];
 
-export interface Doors extends Disposable {
-  readonly operator: BBSServiceClient;
-  readonly cell: BBSServiceClient;
-  readonly deadlineMs: number;
-}
+export interface Doors extends TaskDoors, Disposable {}
 
 /** As Muster's own clients: every address, and the next one when a server falls silent. */
 export async function openDoors(addresses: readonly string[]): Promise<Doors> {
   const open = async (name: string) => dial(BBSServiceClient, addresses, await tlsOf(name));
-  return doors(await open("operator"), await open(`cell:${cell}`), 3_000);
+  return doors(open, 3_000);
 }
 
 /** One address and no other, without keep-alive: what is asked of a frozen BBS waits in its socket for the thaw. */
@@ -37,27 +37,32 @@ export async function openLoyalDoors(address: string): Promise<Doors> {
       "grpc.ssl_target_name_override": "localhost",
     });
   };
-  return doors(await open("operator"), await open(`cell:${cell}`), 15_000);
+  return doors(open, 15_000);
 }
 
-const doors = (operator: BBSServiceClient, ofCell: BBSServiceClient, deadlineMs: number): Doors => ({
-  operator,
-  cell: ofCell,
-  deadlineMs,
-  [Symbol.dispose]: () => {
-    operator.close();
-    ofCell.close();
-  },
-});
+async function doors(open: (commonName: string) => Promise<BBSServiceClient>, deadlineMs: number): Promise<Doors> {
+  const operator = await open("operator");
+  const cells = { "cell-1": await open("cell:cell-1"), "cell-2": await open("cell:cell-2") };
+  return {
+    operator,
+    cells,
+    deadlineMs,
+    [Symbol.dispose]: () => {
+      for (const client of [operator, ...Object.values(cells)]) client.close();
+    },
+  };
+}
 
 // --- what is called about
 
-/** One process guid for some dozens of calls: histories stay short enough to be searched, and some outlive any fault. */
+/** One process guid or task for some dozens of calls: histories stay short enough to be searched, and some outlive any fault. */
 export interface Key {
+  readonly kind: "lrp" | "task";
   readonly guid: string;
   readonly calls: Call<Op>[];
   callsLeft: number;
   lastInstance: string;
+  lastCell: TaskCell;
 }
 
 /** So many calls of unknown outcome to one key; more would make its history hard to search. */
@@ -85,7 +90,10 @@ export class KeyRing {
 
   #fresh(): Key {
     const callsLeft = lifetimes[this.#entropy.below(lifetimes.length)] ?? lifetimes[0];
-    const key: Key = { guid: `key-${this.all.length}`, calls: [], callsLeft, lastInstance: "nobody" };
+    // Every other one, so that each kind has half of the clients.
+    const kind = this.all.length % 2 === 0 ? "lrp" : "task";
+    const guid = `${kind}-${this.all.length}`;
+    const key: Key = { kind, guid, calls: [], callsLeft, lastInstance: "nobody", lastCell: cell };
     this.all.push(key);
     return key;
   }
@@ -151,26 +159,25 @@ export async function callOnce(client: number, open: Doors, key: Key, op: Op, ta
     return heard;
   }
   key.callsLeft -= 1;
-  const isRead = op.do === "read" || op.do === "readRows";
   if (heard === "unknown") {
     tally.unknown += 1;
-    if (!isRead) key.calls.push({ client, op, invokedMs, answer: undefined });
+    if (!isRead(op)) key.calls.push({ client, op, invokedMs, answer: undefined });
     return heard;
   }
   key.calls.push({ client, op, invokedMs, answer: { atMs, result: heard.result } });
-  if (!isRead && heard.result !== "ok") tally.refused += 1;
+  if (!isRead(op) && heard.result !== "ok") tally.refused += 1;
   else {
     tally.done += 1;
     tally.longestGapMs = Math.max(tally.longestGapMs, atMs - tally.lastDoneMs);
     tally.lastDoneMs = atMs;
-    if (isRead) tally.reads += 1;
+    if (isRead(op)) tally.reads += 1;
     else tally.acknowledgedWrites += 1;
   }
   return heard;
 }
 
 /** One in twenty has the weight 5. */
-const weights: readonly (readonly [Op["do"], number])[] = [
+const weights: Weighted<LRPOp["do"]> = [
   ["desire", 14],
   ["update", 18],
   ["remove", 9],
@@ -181,19 +188,10 @@ const weights: readonly (readonly [Op["do"], number])[] = [
   ["removeInstance", 5],
   ["readRows", 11],
 ];
-const totalWeight = weights.reduce((sum, [, weight]) => sum + weight, 0);
-
-function drawKind(entropy: Entropy): Op["do"] {
-  let left = entropy.below(totalWeight);
-  for (const [kind, weight] of weights) {
-    if (left < weight) return kind;
-    left -= weight;
-  }
-  return "read";
-}
 
 function drawOp(key: Key, unique: string, entropy: Entropy): Op {
-  const kind = drawKind(entropy);
+  if (key.kind === "task") return drawTaskOp(key, unique, entropy);
+  const kind = drawWeighted(weights, entropy);
   switch (kind) {
     case "desire":
       return { do: kind, instances: 1 + entropy.below(2), annotation: unique };
@@ -229,7 +227,10 @@ async function ask(open: Doors, guid: string, op: Op): Promise<Heard> {
   }
 }
 
-async function call({ operator, cell: ofCell, deadlineMs }: Doors, processGuid: string, op: Op): Promise<string> {
+async function call(open: Doors, processGuid: string, op: Op): Promise<string> {
+  if (isTaskOp(op)) return callTask(open, processGuid, op);
+  const { operator, cells, deadlineMs } = open;
+  const ofCell = cells[cell];
   const bounds = { deadlineMs };
   const keyOfRow = keyOf(processGuid);
   switch (op.do) {
