@@ -8,6 +8,7 @@ import { eventMessages, routeNamed } from "./diego-routes.js";
 export interface StreamEvent {
   readonly name: string;
   readonly message: Message;
+  readonly bytes: Buffer;
 }
 
 export class EventStream implements Disposable {
@@ -68,7 +69,7 @@ function parseEvent(block: string, number: number): StreamEvent {
   if (bytes.toString("base64") !== data) throw new Error(`not padded base64: ${data}`);
   const type = eventMessages[name];
   if (type === undefined) throw new Error(`no event is called ${name}`);
-  return { name, message: decode(type, bytes) };
+  return { name, message: decode(type, bytes), bytes };
 }
 
 /** Opens a stream by its route name; resolves when its head has come. */

@@ -126,11 +126,14 @@ async function openAll(addresses: readonly string[], clients: number): Promise<D
   return Promise.all([...free, ...loyal]);
 }
 
+/** A machine shared with other suites lets these clients get a few calls a second done. */
+const wayBackMs = 120_000;
+
 /** @throws when clients do not find their way back in time. */
 async function moreDone(tally: Tally, calls: number): Promise<void> {
   const target = tally.done + calls;
-  for (const deadline = nowMs() + 30_000; tally.done < target; await sleep(10)) {
-    if (nowMs() > deadline) throw new Error(`clients got ${tally.done - target + calls} calls done in 30 s`);
+  for (const deadline = nowMs() + wayBackMs; tally.done < target; await sleep(10)) {
+    if (nowMs() > deadline) throw new Error(`clients got ${tally.done - target + calls} calls done in ${wayBackMs} ms`);
   }
 }
 
