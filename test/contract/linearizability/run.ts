@@ -84,7 +84,7 @@ export async function runLinearizability(options: RunOptions): Promise<RunReport
     const faults = await hurtUnder(pair, doors, ring, tally, options);
     const quietFromMs = nowMs();
     const [anyone] = doors;
-    if (anyone !== undefined) await readAll(anyone, ring.all, tally);
+    if (anyone !== undefined) await readAll(pair, anyone, ring.all, tally);
     onProgress("judging");
     return { ...judge(ring.all, quietFromMs), ...summary(options, doors.length, tally), faults, bbs_exits: pair.exits };
   } finally {
@@ -95,7 +95,7 @@ export async function runLinearizability(options: RunOptions): Promise<RunReport
 /** A stream of chance for each purpose: one more client leaves the faults as they were. */
 const chanceOf = (seed: number, purpose: string): Entropy => seededEntropy(`linearizability/${seed}/${purpose}`);
 
-/** Clients call while the pair is hurt; resolves with the faults' counts once the pair is well and every client has stopped. */
+/** Clients call while the pair is hurt; resolves with the faults' counts once one of it serves and every client has stopped. */
 async function hurtUnder(
   pair: Pair,
   doors: readonly Doors[],
@@ -109,10 +109,10 @@ async function hurtUnder(
   try {
     const faults = await hurt(pair, chanceOf(seed, "faults"), {
       until: () => nowMs() >= untilMs,
-      atWork: () => moreDone(tally, callsBetweenFaults),
+      atWork: () => moreDone(pair, tally, callsBetweenFaults),
       onFault: (name) => onProgress(`${tally.done} calls done, ${ring.all.length} keys: ${name}`),
     });
-    await pair.mend();
+    await pair.active();
     return faults;
   } finally {
     stop.abort();
@@ -130,9 +130,10 @@ async function openAll(addresses: readonly string[], clients: number): Promise<D
 const wayBackMs = 120_000;
 
 /** @throws when clients do not find their way back in time. */
-async function moreDone(tally: Tally, calls: number): Promise<void> {
+async function moreDone(pair: Pair, tally: Tally, calls: number): Promise<void> {
   const target = tally.done + calls;
   for (const deadline = nowMs() + wayBackMs; tally.done < target; await sleep(10)) {
+    await pair.supervise();
     if (nowMs() > deadline) throw new Error(`clients got ${tally.done - target + calls} calls done in ${wayBackMs} ms`);
   }
 }
@@ -140,13 +141,14 @@ async function moreDone(tally: Tally, calls: number): Promise<void> {
 const lastReads = { lrp: [{ do: "read" }, { do: "readRows" }], task: [{ do: "readTask" }, { do: "listTask" }] } as const;
 
 /** Everything is quiet: what is read now is what is left. Sixteen keys at a time. */
-async function readAll(open: Doors, keys: readonly Key[], tally: Tally): Promise<void> {
+async function readAll(pair: Pair, open: Doors, keys: readonly Key[], tally: Tally): Promise<void> {
   const queue = [...keys];
   const reader = async (): Promise<void> => {
     for (let key = queue.shift(); key !== undefined; key = queue.shift()) {
       for (const op of lastReads[key.kind]) {
         for (let tries = 1; typeof (await callOnce(-1, open, key, op, tally)) === "string"; tries += 1) {
           await sleep(50);
+          await pair.active();
           if (tries === 200) throw new Error(`${key.guid} cannot be read in the end`);
         }
       }
