@@ -21,6 +21,7 @@ export class Pair implements AsyncDisposable {
   readonly exits: Record<string, number> = {};
   readonly #home: StoreHome;
   readonly #seats: Seat[] = [];
+  #supervising: Promise<void> | undefined;
 
   private constructor(etcd: EtcdCluster, home: StoreHome) {
     this.etcd = etcd;
@@ -73,7 +74,15 @@ export class Pair implements AsyncDisposable {
   }
 
   /** Starts anew whoever has ended: by a fault, or because the machine was too busy for its short term. */
-  async supervise(): Promise<void> {
+  supervise(): Promise<void> {
+    // Whoever asks meanwhile waits for the same: a seat is for one.
+    this.#supervising ??= this.#startEnded().finally(() => {
+      this.#supervising = undefined;
+    });
+    return this.#supervising;
+  }
+
+  async #startEnded(): Promise<void> {
     for (const seat of this.#seats) {
       if (seat.bbs.running) continue;
       this.#count(await seat.bbs.exited);
