@@ -5,8 +5,8 @@ import { type BbsProcess, etcdHome, type StoreHome, spawnBbs } from "../../suppo
 import { type EtcdCluster, startEtcd } from "../../support/etcd.js";
 import { freePort } from "../../support/ports.js";
 
-/** Short, so that a run sees many terms. */
-const leadershipTtlMs = 2_000;
+/** Short, so that a run sees many terms; a busy machine costs a leader such a term now and then. */
+const defaultTtlMs = 2_000;
 /** From a loss to a serving standby: the TTL, etcd's own lateness, a load; generous, since a busy machine costs leaders their short terms. */
 const takeoverMs = 60_000;
 
@@ -23,19 +23,22 @@ export class Pair implements AsyncDisposable {
   readonly #seats: Seat[] = [];
   #supervising: Promise<void> | undefined;
 
-  private constructor(etcd: EtcdCluster, home: StoreHome) {
+  readonly #ttlMs: number;
+
+  private constructor(etcd: EtcdCluster, home: StoreHome, ttlMs: number) {
     this.etcd = etcd;
     this.#home = home;
+    this.#ttlMs = ttlMs;
   }
 
-  /** `members` of etcd. */
-  static async start(members: 1 | 3 = 1): Promise<Pair> {
+  /** `members` of etcd; `ttlMs` of a leadership. */
+  static async start(members: 1 | 3 = 1, ttlMs: number = defaultTtlMs): Promise<Pair> {
     const etcd = await startEtcd({ members });
-    const pair = new Pair(etcd, await etcdHome(etcd));
+    const pair = new Pair(etcd, await etcdHome(etcd), ttlMs);
     try {
       for (let n = 0; n < 2; n += 1) {
         const port = await freePort();
-        pair.#seats.push({ port, bbs: await spawnBbs(pair.#home, { leadershipTtlMs, port }) });
+        pair.#seats.push({ port, bbs: await pair.#spawn(port) });
       }
       await pair.active();
       return pair;
@@ -87,13 +90,17 @@ export class Pair implements AsyncDisposable {
       if (seat.bbs.running) continue;
       this.#count(await seat.bbs.exited);
       await seat.bbs[Symbol.asyncDispose]();
-      seat.bbs = await spawnBbs(this.#home, { leadershipTtlMs, port: seat.port });
+      seat.bbs = await this.#spawn(seat.port);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#seats.map(({ bbs }) => bbs[Symbol.asyncDispose]()));
     await this.etcd[Symbol.asyncDispose]();
+  }
+
+  #spawn(port: number): Promise<BbsProcess> {
+    return spawnBbs(this.#home, { leadershipTtlMs: this.#ttlMs, port });
   }
 
   #count(status: number | NodeJS.Signals): void {

@@ -10,6 +10,7 @@ const { values } = parseArgs({
     clients: { type: "string", default: "8" },
     keys: { type: "string", default: "4" },
     members: { type: "string", default: "1" },
+    "leadership-ttl-ms": { type: "string" },
   },
 });
 
@@ -19,6 +20,7 @@ const report = await runLinearizability({
   clients: Number(values.clients),
   keys: Number(values.keys),
   members: values.members === "3" ? 3 : 1,
+  leadershipTtlMs: values["leadership-ttl-ms"] === undefined ? undefined : Number(values["leadership-ttl-ms"]),
   onProgress: (line) => process.stderr.write(`${line}\n`),
 });
 process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);

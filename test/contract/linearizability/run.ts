@@ -32,6 +32,8 @@ export interface RunOptions {
   readonly keys?: number;
   /** Members of etcd; 1 by default. */
   readonly members?: 1 | 3;
+  /** Of the BBSs' leadership; 2 s by default. */
+  readonly leadershipTtlMs?: number | undefined;
   readonly onProgress?: (line: string) => void;
 }
 
@@ -76,7 +78,7 @@ export interface Violation {
 /** Runs the whole of it and leaves nothing behind. @throws when the pair does not come up again after a fault. */
 export async function runLinearizability(options: RunOptions): Promise<RunReport> {
   const { seed, clients = 8, keys = 4, onProgress = () => undefined } = options;
-  await using pair = await Pair.start(options.members);
+  await using pair = await Pair.start(options.members, options.leadershipTtlMs);
   const ring = new KeyRing(keys, chanceOf(seed, "keys"));
   const tally = newTally(nowMs());
   const doors = await openAll(pair.addresses, clients);
