@@ -1,6 +1,6 @@
 // A cell: its machine with containers and data folder, and the rep that comes and goes on it.
 
-import { type Container, GardenError } from "@muster/garden";
+import { type Container, type ContainerSpec, GardenError } from "@muster/garden";
 import { openSimulatedGarden, type SimulatedGarden } from "@muster/garden/simulated";
 import { memoryContainerStore, Rep } from "@muster/rep";
 import type { Log } from "@muster/shared/log";
@@ -17,7 +17,15 @@ export interface FoundContainer {
   readonly processGuid: string;
   readonly index: number;
   readonly taskGuid: string;
+  /** `processGuid/index`. */
+  readonly key: string;
   readonly running: boolean;
+}
+
+/** One whose making was begun: what it is for, and whether it was seen to be there. */
+interface Made {
+  readonly facts: Omit<FoundContainer, "running">;
+  seen: boolean;
 }
 
 const never = new AbortController().signal;
@@ -36,7 +44,7 @@ export class CellSeat extends Seat {
   #gardens = 0;
   #folder: ReturnType<typeof newFolder>;
   readonly #evacuationTimeoutMs: number;
-  readonly #handles = new Set<string>();
+  readonly #made = new Map<string, Made>();
 
   constructor(stage: Stage, number: number) {
     super(stage, `cell-${number}`, `cell-${number}`);
@@ -128,23 +136,32 @@ export class CellSeat extends Seat {
     this.loseMachine();
     this.#garden.losePower();
     this.#garden = this.#openGarden();
-    this.#handles.clear();
+    this.#made.clear();
     if (disk) this.#folder = newFolder(this.stage.dice.stream("owner").guid());
   }
 
   container(handle: string): FoundContainer | undefined {
-    const container = this.#garden.lookup(handle);
-    return container === undefined ? undefined : foundContainer(container);
+    const made = this.#made.get(handle);
+    return made === undefined ? undefined : this.#found(made);
   }
 
   /** Every container that is there now. */
   containers(): FoundContainer[] {
     const found: FoundContainer[] = [];
-    for (const handle of this.#handles) {
-      const container = this.#garden.lookup(handle);
-      if (container !== undefined) found.push(foundContainer(container));
+    for (const made of this.#made.values()) {
+      const container = this.#found(made);
+      if (container !== undefined) found.push(container);
     }
     return found;
+  }
+
+  #found(made: Made): FoundContainer | undefined {
+    const { facts } = made;
+    const state = this.#garden.stateOf(facts.handle);
+    // What was there and is not any more never comes back.
+    if (state === undefined && made.seen) this.#made.delete(facts.handle);
+    made.seen = state !== undefined;
+    return state === undefined ? undefined : { ...facts, running: state === "active" };
   }
 
   #openGarden(): SimulatedGarden {
@@ -168,7 +185,7 @@ export class CellSeat extends Seat {
     });
     const create = garden.create.bind(garden);
     garden.create = async (spec, signal) => {
-      this.#handles.add(spec.handle);
+      this.#made.set(spec.handle, { facts: factsOf(spec), seen: false });
       if (dice.strikes("slowCreate")) await clock.sleep(dice.between("slow create", 1_000, longestCreateMs), signal);
       const container = await create(spec, signal);
       const { task_guid: taskGuid } = spec.properties;
@@ -190,13 +207,7 @@ export class CellSeat extends Seat {
   }
 }
 
-function foundContainer(container: Container): FoundContainer {
-  const { handle, properties, state } = container.info();
-  return {
-    handle,
-    processGuid: properties.process_guid ?? "",
-    index: Number(properties.index ?? 0),
-    taskGuid: properties.task_guid ?? "",
-    running: state === "active",
-  };
+function factsOf({ handle, properties }: ContainerSpec): Made["facts"] {
+  const { process_guid: processGuid = "", index = "0", task_guid: taskGuid = "" } = properties;
+  return { handle, processGuid, index: Number(index), taskGuid, key: `${processGuid}/${index}` };
 }

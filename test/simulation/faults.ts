@@ -129,9 +129,11 @@ export class FaultDice {
   }
 
   stream(purpose: string): Entropy {
-    const known = this.#streams.get(purpose) ?? seededEntropy(`${this.#seed}:${purpose}`);
-    this.#streams.set(purpose, known);
-    return known;
+    const known = this.#streams.get(purpose);
+    if (known !== undefined) return known;
+    const stream = seededEntropy(`${this.#seed}:${purpose}`);
+    this.#streams.set(purpose, stream);
+    return stream;
   }
 
   /** Whether this fault happens now; counted when it does. */

@@ -30,6 +30,8 @@ export class SimNetwork {
   readonly #options: NetworkOptions;
   readonly #cut = new Set<string>();
   readonly #links = new Set<Link>();
+  /** Signals that may end many calls at once. */
+  readonly #busySignals = new WeakSet<AbortSignal>();
 
   constructor(options: NetworkOptions) {
     this.#options = options;
@@ -94,7 +96,10 @@ export class SimNetwork {
         return;
       }
       // Many calls may be under way that one signal ends; each lets go of it.
-      if (signal !== undefined) setMaxListeners(0, signal);
+      if (signal !== undefined && !this.#busySignals.has(signal)) {
+        this.#busySignals.add(signal);
+        setMaxListeners(0, signal);
+      }
       signal?.addEventListener("abort", onAbort, { once: true });
       const back = (settle: () => void): void => {
         clock.after(this.way(), () => {

@@ -23,8 +23,8 @@ export interface Stage {
   readonly wrong: (what: string) => void;
   /** A process of a task was started, or came to its own end. */
   readonly taskRuns: (taskGuid: string, what: "begun" | "ended") => void;
-  /** A service's log line: for people who replay a seed, never part of what a run does. */
-  readonly heard: (line: string) => void;
+  /** A service's log line: for people who replay a seed, never part of what a run does. Nobody listens otherwise. */
+  readonly heard: ((line: string) => void) | undefined;
 }
 
 const silent = silentLog();
@@ -114,10 +114,10 @@ export abstract class Seat {
   #log(process: SimProcess): Log {
     const { stage } = this;
     const said = (level: string, fields: unknown, message: unknown): void => {
-      if (!process.alive) return;
+      if (!process.alive || (level !== "error" && stage.heard === undefined)) return;
       const line = typeof fields === "string" ? fields : `${String(message)} ${detailOf(fields)}`;
       if (level === "error" && !this.expects(line)) stage.wrong(`${process.name} logged an error: ${line}`);
-      else stage.heard(`${process.name} ${level}: ${line}`);
+      else stage.heard?.(`${process.name} ${level}: ${line}`);
     };
     const at = (level: string) => (fields: unknown, message?: unknown) => said(level, fields, message);
     const heard = { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error"), fatal: at("error") };

@@ -19,7 +19,7 @@ export class Trace {
   /** `detail` goes into the hash and, unless `quiet`, among the lines kept for people. */
   say(what: string, detail = "", quiet = false): void {
     const line = `${(this.#clock.elapsedMs() / 1_000).toFixed(3)} ${what} ${detail}`;
-    this.#hash.update(line).update("\n");
+    this.#hash.update(`${line}\n`);
     this.#lines += 1;
     if (quiet) return;
     this.#echo?.(line);

@@ -130,7 +130,7 @@ export class SimWorld {
       door: this.door,
       wrong: (what) => this.#judge([what]),
       taskRuns: (taskGuid, what) => this.#judge(this.#taskLives.runs(taskGuid, what)),
-      heard: (line) => echo?.(`${(clock.elapsedMs() / 1_000).toFixed(3)}   ${line}`),
+      heard: echo && ((line) => echo(`${(clock.elapsedMs() / 1_000).toFixed(3)}   ${line}`)),
     };
     const numbers = Array.from({ length: cells }, (_, at) => at + 1);
     this.cells = numbers.map((number) => new CellSeat(stage, number));
@@ -333,16 +333,14 @@ export class SimWorld {
     for (const { cell, containers } of found) {
       const heard = this.door.hears(cell.cellId) && isLive(tables.cell(cell.cellId)) && !this.network.isCut(cell.machine);
       if (!heard) continue;
-      for (const container of containers) {
-        const key = `${container.processGuid}/${container.index}`;
-        if (container.taskGuid === "") running.set(key, (running.get(key) ?? 0) + 1);
-      }
+      for (const { key, taskGuid } of containers) if (taskGuid === "") running.set(key, (running.get(key) ?? 0) + 1);
     }
     for (const key of [...this.#doubleSince.keys()]) if ((running.get(key) ?? 0) < 2) this.#doubleSince.delete(key);
     for (const [key, count] of running) {
+      if (count < 2) continue;
       const [processGuid = "", index = ""] = key.split("/");
       const rows = tables.rows(processGuid as never, Number(index));
-      if (count < 2 || rows.SUSPECT !== undefined || rows.EVACUATING !== undefined) {
+      if (rows.SUSPECT !== undefined || rows.EVACUATING !== undefined) {
         this.#doubleSince.delete(key);
         continue;
       }

@@ -75,15 +75,19 @@ export class SimulatedContainer implements Container {
     this.handle = spec.handle;
   }
 
-  info(): ContainerInfo {
+  get state(): ContainerInfo["state"] {
     const first = this.#first();
-    const lives = first?.running === true || this.#spec.lasting === true;
-    return { ...this.#facts, state: first === undefined ? "created" : lives ? "active" : "stopped" };
+    if (first === undefined) return "created";
+    return first.running || this.#spec.lasting === true ? "active" : "stopped";
+  }
+
+  info(): ContainerInfo {
+    return { ...this.#facts, state: this.state };
   }
 
   async run(spec: ProcessSpec, output: OutputSink): Promise<GardenProcess> {
     if (this.#processes.has(spec.id)) throw new GardenError("process-failed", `process ${spec.id} was started before`);
-    if (this.info().state === "stopped") throw new GardenError("process-failed", "the container has stopped");
+    if (this.state === "stopped") throw new GardenError("process-failed", "the container has stopped");
     const { clock, entropy, behaviour } = this.#options;
     const process = new SimulatedProcess(this.#options, spec.id, output);
     if (this.#processes.size === 0) {

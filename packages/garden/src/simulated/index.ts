@@ -2,7 +2,16 @@
 // demonstrations (`--runtime simulated`), never for a user's app. Time and chance come from the Clock and Entropy given.
 import { createHash } from "node:crypto";
 import type { Clock, Entropy } from "@muster/shared/clock";
-import type { Container, ContainerSpec, Garden, GardenCapacity, ImageMetadata, ProcessExit, ProcessSpec } from "../garden.js";
+import type {
+  Container,
+  ContainerInfo,
+  ContainerSpec,
+  Garden,
+  GardenCapacity,
+  ImageMetadata,
+  ProcessExit,
+  ProcessSpec,
+} from "../garden.js";
 import { GardenError } from "../garden.js";
 import { stackOf } from "../image/preloaded.js";
 import { ImageReferenceError, parseRootFS } from "../image/reference.js";
@@ -40,6 +49,8 @@ export interface SimulatedGarden extends Garden {
   crash(handle: string, exit?: Partial<ProcessExit>): void;
   /** Loses every container at once, as a machine that lost its power. */
   losePower(): void;
+  /** What a container's processes are doing, without the cost of the whole of its `info()`. */
+  stateOf(handle: string): ContainerInfo["state"] | undefined;
   /** While true, no call but `capacity` and `lookup` returns: a garden that hangs. */
   hang(hung: boolean): void;
 }
@@ -113,6 +124,10 @@ class InMemoryGarden implements SimulatedGarden {
 
   lookup(handle: string): Container | undefined {
     return this.#containers.get(handle);
+  }
+
+  stateOf(handle: string): ContainerInfo["state"] | undefined {
+    return this.#containers.get(handle)?.state;
   }
 
   async destroy(handle: string): Promise<void> {

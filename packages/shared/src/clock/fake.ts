@@ -6,6 +6,48 @@ interface Timer {
   readonly atMs: number;
   readonly order: number;
   readonly run: () => void;
+  cancelled: boolean;
+}
+
+const comesFirst = (a: Timer, b: Timer): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+
+/** Timers by when they are due, as a binary heap: a simulated house has hundreds, and fires tens of thousands. */
+class Timers {
+  readonly #heap: Timer[] = [];
+
+  add(timer: Timer): void {
+    const heap = this.#heap;
+    let at = heap.length;
+    for (let above = (at - 1) >> 1; at > 0; above = (at - 1) >> 1) {
+      const parent = heap[above] as Timer;
+      if (!comesFirst(timer, parent)) break;
+      heap[at] = parent;
+      at = above;
+    }
+    heap[at] = timer;
+  }
+
+  /** The earliest that was not cancelled. */
+  first(): Timer | undefined {
+    for (let top = this.#heap[0]; top?.cancelled; top = this.#heap[0]) this.removeFirst();
+    return this.#heap[0];
+  }
+
+  removeFirst(): void {
+    const heap = this.#heap;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let at = 0;
+    for (let below = 1; below < heap.length; below = 2 * at + 1) {
+      const left = heap[below] as Timer;
+      const right = heap[below + 1];
+      const smaller = right !== undefined && comesFirst(right, left) ? right : left;
+      if (!comesFirst(smaller, last)) break;
+      heap[at] = smaller;
+      at = smaller === left ? below : below + 1;
+    }
+    heap[at] = last;
+  }
 }
 
 export interface FakeClock extends Clock {
@@ -24,20 +66,14 @@ export function fakeClock(startMs = 1_700_000_000_000): FakeClock {
   let elapsed = 0;
   let wallOffset = startMs;
   let order = 0;
-  const timers = new Set<Timer>();
-  const next = (): Timer | undefined => {
-    let first: Timer | undefined;
-    for (const timer of timers) {
-      if (first === undefined || timer.atMs < first.atMs || (timer.atMs === first.atMs && timer.order < first.order))
-        first = timer;
-    }
-    return first;
-  };
+  const timers = new Timers();
   const after = (ms: number, run: () => void): (() => void) => {
     order += 1;
-    const timer: Timer = { atMs: elapsed + Math.max(0, ms), order, run };
+    const timer: Timer = { atMs: elapsed + Math.max(0, ms), order, run, cancelled: false };
     timers.add(timer);
-    return () => timers.delete(timer);
+    return () => {
+      timer.cancelled = true;
+    };
   };
   return {
     nowMs: () => asEpochMs(wallOffset + elapsed),
@@ -62,13 +98,13 @@ export function fakeClock(startMs = 1_700_000_000_000): FakeClock {
     jumpWall: (ms) => {
       wallOffset += ms;
     },
-    nextTimerMs: () => next()?.atMs,
+    nextTimerMs: () => timers.first()?.atMs,
     advance: async (ms) => {
       const end = elapsed + ms;
       await settle();
-      for (let timer = next(); timer !== undefined && timer.atMs <= end; timer = next()) {
+      for (let timer = timers.first(); timer !== undefined && timer.atMs <= end; timer = timers.first()) {
         elapsed = Math.max(elapsed, timer.atMs);
-        timers.delete(timer);
+        timers.removeFirst();
         timer.run();
         await settle();
       }
