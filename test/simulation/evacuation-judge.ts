@@ -43,12 +43,14 @@ export class EvacuationJudge {
   }
 
   #mayGo(row: ActualLRP, tables: Tables): boolean {
-    const { ORDINARY: ordinary, EVACUATING: evacuating } = tables.rows(row.processGuid, row.index);
+    const { ORDINARY: ordinary, EVACUATING: evacuating, SUSPECT: suspect } = tables.rows(row.processGuid, row.index);
     const emptied =
       row.presence === "EVACUATING" || (row.instanceKey !== undefined && this.#machines.evacuates(row.instanceKey.cellId));
     const replaced = ordinary?.state === "RUNNING" || (emptied && ordinary?.state === "CRASHED");
     const goesOn = evacuating !== undefined || sameInstance(ordinary?.instanceKey, row.instanceKey);
-    return row.stopMarked || replaced || goesOn || !this.#runsWanted(row, tables);
+    // The key's one place for a Suspect went to an instance that was told to stop (decision 0005); this one may start again.
+    const gaveWay = row.presence === "SUSPECT" && suspect?.stopMarked === true && ordinary?.state === "UNCLAIMED";
+    return row.stopMarked || replaced || goesOn || gaveWay || !this.#runsWanted(row, tables);
   }
 
   /** Whether somebody still wants what runs there; an Evacuating row goes with its cell, a Suspect one outlives it. */

@@ -138,7 +138,9 @@ const cases: readonly Case[] = [
     false,
     [`${O} CRASHED`, `${E} RUNNING b@cell-2`],
   ],
-  ["running: only E, it", [rolling, ...rows(evacuatingA)], evacuate, false, []],
+  ["running: only E, it, wanted again before its row is there", [rolling, ...rows(evacuatingA)], evacuate, true, [evacuating]],
+  ["running: only E, it, and not wanted", [desired({ instances: 0 }), ...rows(evacuatingA)], evacuate, false, []],
+  ["running: only E, it, to be recreated", [recreate(), ...rows(evacuatingA)], evacuate, false, []],
   ["running: only E, of another", [rolling, ...rows(evacuatingB)], evacuate, false, [`${E} RUNNING b@cell-2`]],
   [
     "running: it is Suspect beside an UNCLAIMED O",

@@ -97,14 +97,17 @@ export const evacuateRunningActualLRP =
   (state, context) => {
     const { key, instanceKey } = request;
     const rows = state.tables.rows(key.processGuid, key.index);
-    const { ORDINARY: ordinary } = rows;
+    const { ORDINARY: ordinary, EVACUATING: evacuating } = rows;
     const holder = holderOf(rows, instanceKey);
     // Its row goes with the container, and nothing would take an unmarked Suspect's away afterwards.
     const gone = letGo(...(holder === undefined ? [] : [drop("actualLRP", holder)]));
-    if (holder?.stopMarked === true || ordinary === undefined) return gone;
-    const replaced = ordinary !== holder && (ordinary.state === "RUNNING" || ordinary.state === "CRASHED");
     const desired = state.tables.desiredLRP(key.processGuid);
-    if (replaced || desired === undefined || !wanted(state, key)) return gone;
+    if (holder?.stopMarked === true || desired === undefined || !wanted(state, key)) return gone;
+    // Wanted again since its row went, and rule missing has yet to make another: the copy is all that runs (invariant I29).
+    if (ordinary === undefined)
+      return holder !== undefined && holder === evacuating && desired.updateStrategy === "ROLLING" ? keep() : gone;
+    const replaced = ordinary !== holder && (ordinary.state === "RUNNING" || ordinary.state === "CRASHED");
+    if (replaced) return gone;
     if (desired.updateStrategy === "ROLLING") return rolling(rows, ordinary, holder, request, context);
     if (holder !== ordinary) return gone;
     return othersRun(state, ordinary) ? letGo(put("actualLRP", unclaimedRow(ordinary, context))) : keep();

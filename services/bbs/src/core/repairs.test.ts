@@ -50,6 +50,7 @@ const surplus = instanceRepair("surplus", processGuid, 0);
 const restart = instanceRepair("restart", processGuid, 0);
 const cellLost = instanceRepair("cell-lost", processGuid, 0);
 const evacuatingLost = instanceRepair("evacuating-lost", processGuid, 0, "EVACUATING");
+const marked = { stopMarked: true };
 const crashedFor = (agoMs: number, crashCount = 3) =>
   row({ state: "CRASHED", crashCount, sinceNs: ((BigInt(t0) - BigInt(agoMs)) * 1_000_000n) as never });
 
@@ -128,6 +129,24 @@ const cases: readonly Case[] = [
     cellLost,
     "done",
     ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1"],
+  ],
+  [
+    "cell lost: a marked replacement takes the place of a Suspect that nobody told to stop",
+    [desired(), lost("cell-2", 0), ...rows(claimed("b", "cell-2", marked), running("a", "cell-1", { presence: "SUSPECT" }))],
+    cellLost,
+    "done",
+    ["ORDINARY UNCLAIMED", "SUSPECT CLAIMED b@cell-2 stop"],
+  ],
+  [
+    "cell lost: of two that were told to stop the first keeps the place",
+    [
+      desired(),
+      lost("cell-2", 0),
+      ...rows(claimed("b", "cell-2", marked), running("a", "cell-1", { presence: "SUSPECT", ...marked })),
+    ],
+    cellLost,
+    "done",
+    ["SUSPECT RUNNING a@cell-1 stop"],
   ],
   [
     "cell lost: a marked row keeps its mark as suspect (S3)",

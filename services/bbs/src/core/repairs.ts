@@ -37,12 +37,15 @@ const restart: Carry = (state, { processGuid, index }, context) => {
 
 /**
  * The row's instance may still run: it becomes Suspect, tag and `since` as they were, and a new row asks for a replacement. A
- * replacement that is lost in its turn is taken back (there is one Suspect a key), a marked one goes (rule S2).
+ * replacement that is lost in its turn is taken back: there is one Suspect a key. A marked one takes that place all the same, since
+ * nothing but its row remembers the stop (docs/decisions/0005); the one before it may start again where its cell returns in time.
  */
 const cellLost: Carry = (state, { processGuid, index }, context) => {
   const { ORDINARY: row, SUSPECT: suspect } = state.tables.rows(processGuid, index);
   if (row === undefined) return [];
-  if (suspect !== undefined) return [row.stopMarked ? drop("actualLRP", row) : put("actualLRP", unclaimedRow(row, context))];
+  if (suspect?.stopMarked === true)
+    return [row.stopMarked ? drop("actualLRP", row) : put("actualLRP", unclaimedRow(row, context))];
+  if (suspect !== undefined && !row.stopMarked) return [put("actualLRP", unclaimedRow(row, context))];
   const replaced = isWanted(state.tables, state.tables.desiredLRP(processGuid), index);
   return [
     put("actualLRP", { ...row, presence: "SUSPECT" }),
