@@ -197,7 +197,7 @@ export const shapes: Readonly<Record<string, Readonly<Record<number, FieldKind>>
   "muster.v1.Hello": { 1: "models.CellPresence", 2: "string", 3: 0, 4: 0 },
   "muster.v1.HistoryEvent": { 1: 0, 2: 0, 3: "string", 4: "string", 5: 0, 6: "string", 7: "string", 8: "string", 9: "string", 10: 0 },
   "muster.v1.HistoryRequest": { 1: "string", 2: 0 },
-  "muster.v1.HistoryResponse": { 1: "muster.v1.HistoryEvent", 2: 0, 3: 0 },
+  "muster.v1.HistoryResponse": { 1: "muster.v1.HistoryEvent", 2: 0, 3: 0, 4: 0 },
   "muster.v1.Inventory": { 1: "muster.v1.ContainerReport", 2: 0 },
   "muster.v1.InventoryDecided": {  },
   "muster.v1.LRPState": { 1: "string", 2: 0, 3: "string", 4: "string", 5: "string", 6: 0, 7: 0 },

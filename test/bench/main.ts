@@ -1,10 +1,11 @@
-// `pnpm bench store|bbs|auction|converge|recovery|garden|cell|watch|fleet`: measures, and prints one JSON document and nothing else on stdout.
+// `pnpm bench store|bbs|auction|converge|recovery|garden|cell|watch|fleet|evacuation`: measures, and prints one JSON document and nothing else on stdout.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { auctionBenchDefaults, benchAuction } from "./auction.js";
 import { bbsBenchDefaults, benchBbs } from "./bbs.js";
 import { benchCell, cellBenchDefaults } from "./cell.js";
 import { benchConverge, convergeBenchDefaults } from "./converge.js";
+import { benchEvacuation, evacuationBenchDefaults } from "./evacuation.js";
 import { benchGarden } from "./garden.js";
 import { benchRecovery, recoveryBenchDefaults } from "./recovery.js";
 import { benchStore } from "./store.js";
@@ -18,6 +19,7 @@ const usage = `usage: pnpm bench store [--store lmdb|etcd] [--size BYTES]
        pnpm bench recovery [--size INSTANCES]
        pnpm bench garden [--size CONTAINERS]
        pnpm bench cell [--store lmdb|etcd] [--rounds N] [--burst INSTANCES] [--bursts N] [--crashes N]
+       pnpm bench evacuation [--size INSTANCES]
        pnpm bench watch [--watchers N] [--lrps INSTANCES] [--changes PER_SECOND] [--seconds N] [--profile DIR]
        pnpm bench fleet [--store lmdb|etcd] [--size INSTANCES] [--cells N] [--profile DIR]
 
@@ -36,6 +38,7 @@ recovery  from a cell's falling silent to its instances placed elsewhere (${reco
 fleet     all services and a fleet of simulated cells: from desire to all RUNNING, then idle, then the active BBS killed
           (${wholeFleetDefaults.sizes.join(" and ")} instances, ${wholeFleetDefaults.store}; several GiB of memory)
           --cells  so many; else one for 200 instances.  --profile  every process writes its CPU profile; then nothing is killed
+evacuation  a cell emptied, and another pulled, while requests come in (${evacuationBenchDefaults.instances} real instances on three cells); as root
 `;
 
 const fail = (message: string): never => {
@@ -135,6 +138,8 @@ async function run(): Promise<object> {
       return benchConverge(size === undefined ? {} : { instances: [size] });
     case "recovery":
       return benchRecovery(size === undefined ? {} : { instances: size });
+    case "evacuation":
+      return benchEvacuation(size === undefined ? {} : { instances: size });
     default:
       return fail(positionals[0] === undefined ? "say what to measure" : `there is no bench called ${positionals[0]}`);
   }

@@ -1,6 +1,6 @@
 // A user's platform with real containers: spread, healing, lost services and cells, restarts, clean-up. Every check is what a user sees.
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -8,21 +8,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leftovers } from "../support/garden.js";
 import { pushImage, webCommand } from "../support/images.js";
 import { fetchInstance, type InstanceShape, Platform } from "../support/platform.js";
+import { pidsOf } from "../support/processes.js";
 import { startRegistry, type TestRegistry } from "../support/registry.js";
 
 const run = promisify(execFile);
-
-/** Host pids of processes whose environment holds this instance guid. */
-async function pidsOf(instanceGuid: string): Promise<number[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
-  const mine = await Promise.all(
-    pids.map(async (pid) => {
-      const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
-      return environment.split("\0").includes(`CF_INSTANCE_GUID=${instanceGuid}`) ? [Number(pid)] : [];
-    }),
-  );
-  return mine.flat();
-}
 
 /** Everything on this machine that a platform of this home could have left: what its cells made, and processes. */
 async function leftBehind(home: string, cells: number): Promise<string[]> {

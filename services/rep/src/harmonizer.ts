@@ -175,10 +175,11 @@ export class Harmonizer {
         return;
       }
       case "keep":
-        // A claimed one is asked about again with the next comparison; a running one is known to wait.
-        if (kind === "evacuate-running" && this.#options.registry.get(guid) !== undefined) {
+        // A claimed one is asked about again with the next comparison; a running one is known to wait, for its row to go. Where the
+        // mirror shows no row any more, the answer is older than that, or the row is yet to be shown.
+        if (kind === "evacuate-running" && this.#options.registry.get(guid) !== undefined && this.#hasRow(guid, item)) {
           this.#accepted.set(guid, { what: "evacuating" });
-        } else this.#quietFor(guid, item, kind === "cancel-evacuation" ? againMs : evacuationPollMs);
+        } else this.#quietFor(guid, item, kind === "evacuate-claimed" ? evacuationPollMs : againMs);
         return;
       case "discard":
         executor.discard(guid);
@@ -203,6 +204,13 @@ export class Harmonizer {
   #quietFor(guid: InstanceGuid, item: ReportItem, ms: number): void {
     this.#quiet.hush(guid, ms);
     this.#options.clock.after(ms, () => this.#lookAgain(guid, item));
+  }
+
+  #hasRow(guid: InstanceGuid, item: ReportItem): boolean {
+    const key = item.actualLrpKey;
+    if (key === undefined) return false;
+    const rows = this.#options.mirror.tables.rows(asProcessGuid(key.processGuid), key.index);
+    return [rows.ORDINARY, rows.EVACUATING, rows.SUSPECT].some((row) => row?.instanceKey?.instanceGuid === guid);
   }
 
   #marked(item: ReportItem): boolean {

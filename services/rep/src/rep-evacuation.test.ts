@@ -65,6 +65,23 @@ describe("a cell that is being emptied", () => {
     await world.stop();
   });
 
+  it("lets a copy go at once, too, when the answer that it may stay comes after the news that its replacement runs", async () => {
+    const world = await openWorld();
+    const guid = await world.placed("p");
+    evacuate(world);
+    world.bbs.late.add("evacuateRunning");
+    // The comparison that comes every 10 s asks again, and the answers travel on another stream than the rows.
+    await world.clock.advance(10_500);
+    replace(world, "p");
+    await world.clock.advance(100);
+    expect(world.garden.lookup(guid)?.info().state).toBe("active");
+    world.bbs.late.clear();
+    world.bbs.answerLate();
+    await world.clock.advance(2_000);
+    expect(world.garden.lookup(guid)).toBeUndefined();
+    await world.stop();
+  });
+
   it("gives up at once what has not started, and tells a crash and a stop as such", async () => {
     const world = await openWorld({ createMs: { min: 5_000, max: 5_000 } });
     const crashing = await world.placed("c");

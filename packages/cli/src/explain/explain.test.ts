@@ -245,20 +245,21 @@ describe("the app as a whole", () => {
 });
 
 describe("a task that waits", () => {
-  const facts = { app: "web", auctioneer: true, task: { rejectionCount: 0, rejectionReason: "" }, refusals: [] };
+  const facts = { app: "web", auctioneer: true, task: { rejectionCount: 0, rejectionReason: "" }, refusals: [], maxRetries: 3 };
 
   it("has just been asked for", () => {
     expect(explainTask(facts).why).toBe("waits for a place");
   });
 
-  it("was refused, and says how often that may go on", () => {
+  it.each([
+    [1, 3, "(refused once; it is tried again every 30 s, and fails when it has been refused 4 times)"],
+    [2, 9, "(refused 2 times; it is tried again every 30 s, and fails when it has been refused 10 times)"],
+    [2, undefined, "(refused 2 times; it is tried again every 30 s)"],
+  ])("was refused %i times of %s that are forgiven, and says how often that may go on", (rejectionCount, maxRetries, why) => {
     const refusals = [refusal("memory", "9999 MB", "10 MB of 1024 MB")];
-    const answer = explainTask({
-      ...facts,
-      refusals,
-      task: { rejectionCount: 2, rejectionReason: "insufficient resources: memory" },
-    });
-    expect(answer.why).toContain("refused 2 times; with 2 more refusals it fails");
+    const task = { rejectionCount, rejectionReason: "insufficient resources: memory" };
+    const answer = explainTask({ ...facts, refusals, maxRetries, task });
+    expect(answer.why).toContain(why);
     expect(answer.what_to_do).toContain("`muster run-task web -m SIZE`");
   });
 

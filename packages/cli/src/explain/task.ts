@@ -2,17 +2,16 @@
 import type { Task } from "@muster/shared/model";
 import { type Answer, type Refusal, whyNoPlace } from "./placement.js";
 
-/** After so many further rejections a waiting task fails; as Diego ships it, and `max_task_retries` of the BBS may say otherwise. */
-const usualRetries = 3;
-
 export interface TaskFactsToExplain {
   readonly app: string;
   readonly auctioneer: boolean;
   readonly task: Pick<Task, "rejectionCount" | "rejectionReason">;
   readonly refusals: readonly Refusal[];
+  /** So many rejections are forgiven, by the setting `max_task_retries` of the BBS; `undefined`: it does not say. */
+  readonly maxRetries: number | undefined;
 }
 
-export function explainTask({ app, auctioneer, task, refusals }: TaskFactsToExplain): Answer {
+export function explainTask({ app, auctioneer, task, refusals, maxRetries }: TaskFactsToExplain): Answer {
   if (!auctioneer) {
     return {
       why: "waits for a place, and no auctioneer answers: nothing is placed",
@@ -23,6 +22,9 @@ export function explainTask({ app, auctioneer, task, refusals }: TaskFactsToExpl
   if (rejectionReason === "")
     return { why: "waits for a place", what_to_do: "nothing yet: new work is placed within a second; ask again" };
   const { why, what_to_do } = whyNoPlace(rejectionReason, refusals, { kind: "task", name: app });
-  const left = Math.max(0, usualRetries + 1 - rejectionCount);
-  return { why: `${why} (refused ${rejectionCount} times; with ${left} more refusals it fails)`, what_to_do };
+  const refused = `refused ${counted(rejectionCount)}; it is tried again every 30 s`;
+  const end = maxRetries === undefined ? "" : `, and fails when it has been refused ${counted(maxRetries + 1)}`;
+  return { why: `${why} (${refused}${end})`, what_to_do };
 }
+
+const counted = (times: number): string => (times === 1 ? "once" : `${times} times`);

@@ -131,11 +131,13 @@ async function instanceAnswers(found: FoundApp, surroundings: Surroundings, judg
 /** Tasks that wait; what runs or has ended says so itself. */
 async function taskAnswers(platform: Platform, { current }: FoundApp, surroundings: Surroundings, judge: Judge) {
   const { tables } = await platform.snapshot(["task"]);
+  const waiting = tasksOfApp(tables.tasks.values(), current.annotation.app_guid).filter(({ state }) => state === "PENDING");
+  if (waiting.length === 0) return [];
+  const { maxTaskRetries: maxRetries } = await platform.history({ guidPrefix: current.annotation.app_guid, limit: 1 });
   const answers: (ReturnType<typeof taskShape> & Answer & { readonly cells: readonly Refusal[] })[] = [];
-  for (const task of tasksOfApp(tables.tasks.values(), current.annotation.app_guid)) {
-    if (task.state !== "PENDING") continue;
+  for (const task of waiting) {
     const refusals = await judge.refusals({ processGuid: "", index: 0, taskGuid: task.taskGuid });
-    const facts = { app: surroundings.app, auctioneer: surroundings.auctioneer, task, refusals };
+    const facts = { app: surroundings.app, auctioneer: surroundings.auctioneer, task, refusals, maxRetries };
     answers.push({ ...taskShape(task), ...explainTask(facts), cells: refusals });
   }
   return answers;

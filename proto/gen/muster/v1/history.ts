@@ -58,6 +58,8 @@ export interface HistoryResponse {
   completeSinceMs: bigint;
   /** There is more that matches, beyond the limit. */
   more: boolean;
+  /** So many rejections of a waiting task are forgiven; the next one fails it. Left out by a BBS that is older than this field. */
+  maxTaskRetries?: number | undefined;
 }
 
 function createBaseHistoryRequest(): HistoryRequest {
@@ -312,7 +314,7 @@ export const HistoryEvent: MessageFns<HistoryEvent, "muster.v1.HistoryEvent"> = 
 };
 
 function createBaseHistoryResponse(): HistoryResponse {
-  return { events: [], completeSinceMs: 0n, more: false };
+  return { events: [], completeSinceMs: 0n, more: false, maxTaskRetries: undefined };
 }
 
 export const HistoryResponse: MessageFns<HistoryResponse, "muster.v1.HistoryResponse"> = {
@@ -330,6 +332,9 @@ export const HistoryResponse: MessageFns<HistoryResponse, "muster.v1.HistoryResp
     }
     if (message.more !== false) {
       writer.uint32(24).bool(message.more);
+    }
+    if (message.maxTaskRetries !== undefined) {
+      writer.uint32(32).int32(message.maxTaskRetries);
     }
     return writer;
   },
@@ -371,6 +376,14 @@ export const HistoryResponse: MessageFns<HistoryResponse, "muster.v1.HistoryResp
             message.more = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxTaskRetries = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -393,6 +406,7 @@ export const HistoryResponse: MessageFns<HistoryResponse, "muster.v1.HistoryResp
       ? BigInt(object.completeSinceMs)
       : 0n;
     message.more = object.more ?? false;
+    message.maxTaskRetries = object.maxTaskRetries ?? undefined;
     return message;
   },
 };

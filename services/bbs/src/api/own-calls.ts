@@ -79,12 +79,13 @@ export class OwnCalls {
   /** What happened lately, as far as this BBS remembers. @throws BbsError InvalidRequest */
   async history({ guidPrefix, limit }: HistoryRequest): Promise<HistoryResponse> {
     if (limit < 0 || limit > maxHistory) throw new BbsError("InvalidRequest", `Invalid field: limit (0 to ${maxHistory})`);
-    const { journal, history } = this.#active;
+    const { journal, history, maxTaskRetries } = this.#active;
     const answer = await journal.read(() => history.query(guidPrefix, limit === 0 ? usualHistory : limit));
     return {
       events: answer.entries.map(({ happening, atMs, sequence }) => ({ ...happening, sequence, atMs: BigInt(Math.round(atMs)) })),
       completeSinceMs: BigInt(Math.round(answer.completeSinceMs)),
       more: answer.more,
+      maxTaskRetries,
     };
   }
 

@@ -58,6 +58,9 @@ export class FakeBBS {
   readonly refusals = new Map<ReportCase, ErrorCode>();
   /** Cases that get no answer at all. */
   readonly unanswered = new Set<ReportCase>();
+  /** These are decided at once, and answered when `answerLate` is called. */
+  readonly late = new Set<ReportCase>();
+  readonly #lateAnswers: (() => void)[] = [];
   /** A hello is refused with this. */
   refuseHello: BbsError | undefined;
   /** Whether the answer to a claim brings what is to run. */
@@ -204,7 +207,13 @@ export class FakeBBS {
     const desiredLrp = Buffer.from(desired === undefined || kind !== "claimed" ? [] : DesiredLRP.encode(desired).finish());
     const shouldStart = kind === "taskStarted";
     const reply = { id: item.id, errorType, errorMessage: errorType, keepContainer, shouldStart, desiredLrp };
-    answer({ $case: "replies", value: { replies: [reply] } });
+    const say = (): void => answer({ $case: "replies", value: { replies: [reply] } });
+    if (this.late.has(kind)) this.#lateAnswers.push(say);
+    else say();
+  }
+
+  answerLate(): void {
+    for (const say of this.#lateAnswers.splice(0)) say();
   }
 
   /** `undefined`: the item is not about a task. */
