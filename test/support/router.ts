@@ -1,14 +1,12 @@
 // A router in small, as platforms have one: it follows the BBS's rows through the watch, and sends each request to a routable instance.
-import { readFile } from "node:fs/promises";
 import { get } from "node:http";
-import { join } from "node:path";
 import { WatchServiceClient } from "@muster/proto/muster/v1/watch";
 import { systemClock } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
 import { Mirror } from "@muster/shared/mirror";
 import type { ActualLRP } from "@muster/shared/model";
 import { dial, serverStream } from "@muster/shared/rpc";
-import { readTls } from "@muster/shared/tls";
+import { homeClient } from "./home-client.js";
 
 export interface Backend {
   readonly instanceGuid: string;
@@ -58,18 +56,8 @@ export class Router implements AsyncDisposable {
 
   /** Follows the platform of a home folder; resolves once it knows every instance there is. */
   static async follow(home: string, containerPort = 8080): Promise<Router> {
-    const settings = JSON.parse(await readFile(join(home, "client.json"), "utf8")) as {
-      readonly bbs_grpc: readonly string[];
-      readonly ca: string;
-      readonly cert: string;
-      readonly key: string;
-    };
-    const tls = readTls({
-      ca_file: join(home, settings.ca),
-      cert_file: join(home, settings.cert),
-      key_file: join(home, settings.key),
-    });
-    const router = new Router(dial(WatchServiceClient, settings.bbs_grpc, tls), containerPort);
+    const { addresses, tls } = homeClient(home);
+    const router = new Router(dial(WatchServiceClient, addresses, tls), containerPort);
     router.#running = router.mirror.run(router.#stop.signal);
     await router.mirror.whenSynced();
     return router;

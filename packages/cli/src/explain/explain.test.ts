@@ -21,7 +21,14 @@ const row: InstanceShape = {
   crash_reason: "",
   placement_error: "",
 };
-const surroundings: Surroundings = { app: "web", dockerEnabled: true, wanted: 3, domainFresh: true, auctioneer: true };
+const surroundings: Surroundings = {
+  app: "web",
+  dockerEnabled: true,
+  wanted: 3,
+  domainFresh: true,
+  auctioneer: true,
+  lostCells: [],
+};
 const of = (change: Partial<InstanceShape>, facts: Partial<InstanceFacts> = {}) =>
   explainInstance({ ...surroundings, refusals: [], ...facts, row: { ...row, ...change } });
 
@@ -128,7 +135,7 @@ describe("no place", () => {
     [
       "too many containers",
       [refusal("containers", "1", "0 of 249")],
-      "cell-1 holds as many containers as possible",
+      "cell-1 has no room for another container (0 of 249 left)",
       "add a cell",
     ],
     [
@@ -180,10 +187,10 @@ describe("no place", () => {
       "cell-1 lacks phase-of-moon",
       "add a cell that has it",
     ],
-    ["no cells, or nobody to ask", [], "has no place: the error", "muster cells"],
+    ["no cells, or nobody to ask", [], "no cell that could take it is known", "muster cells"],
   ])("%s", (_, refusals, why, whatToDo) => {
     const answer = whyNoPlace("the error", refusals, app);
-    expect(answer.why).toContain("has no place: the error");
+    expect(answer.why).toContain("has no place (the error)");
     expect(answer.why).toContain(why);
     expect(answer.what_to_do).toContain(whatToDo);
   });
@@ -193,6 +200,14 @@ describe("no place", () => {
     const answer = whyNoPlace("insufficient resources: memory", refusals, app);
     expect(answer.what_to_do).toContain("-m SIZE");
     expect(answer.why).toContain("cell-1 could take it and is being emptied");
+  });
+
+  it("is told of cells that are lost: beside those that refuse, and alone where none is left", () => {
+    const refusals = [refusal("memory", "512 MB", "1 MB of 900 MB", "cell-2")];
+    expect(whyNoPlace("error", refusals, app, ["cell-1"]).why).toContain("1 MB free; nobody hears of cell-1 any more");
+    const alone = whyNoPlace("error", [], app, ["cell-2", "cell-1"]);
+    expect(alone.why).toBe("has no place (error): no cell is left: nobody hears of cell-1, cell-2 any more");
+    expect(alone.what_to_do).toContain("bring cell-1, cell-2 back");
   });
 
   it("is part of an instance's answer", () => {
@@ -245,7 +260,14 @@ describe("the app as a whole", () => {
 });
 
 describe("a task that waits", () => {
-  const facts = { app: "web", auctioneer: true, task: { rejectionCount: 0, rejectionReason: "" }, refusals: [], maxRetries: 3 };
+  const facts = {
+    app: "web",
+    auctioneer: true,
+    lostCells: [],
+    task: { rejectionCount: 0, rejectionReason: "" },
+    refusals: [],
+    maxRetries: 3,
+  };
 
   it("has just been asked for", () => {
     expect(explainTask(facts).why).toBe("waits for a place");
@@ -260,7 +282,7 @@ describe("a task that waits", () => {
     const task = { rejectionCount, rejectionReason: "insufficient resources: memory" };
     const answer = explainTask({ ...facts, refusals, maxRetries, task });
     expect(answer.why).toContain(why);
-    expect(answer.what_to_do).toContain("`muster run-task web -m SIZE`");
+    expect(answer.what_to_do).toContain("`muster run-task web --command CMD -m SIZE`");
   });
 
   it("without an auctioneer", () => {

@@ -16,6 +16,8 @@ export interface Surroundings {
   readonly domainFresh: boolean;
   /** Whether an auctioneer answered; without one nothing is placed. */
   readonly auctioneer: boolean;
+  /** Cells that should be there, and that nobody hears of. */
+  readonly lostCells: readonly string[];
 }
 
 export interface InstanceFacts extends Surroundings {
@@ -91,14 +93,14 @@ function ofCrash({ row, app }: InstanceFacts): InstanceAnswer {
   };
 }
 
-function ofWaiting({ row, app, refusals, auctioneer }: InstanceFacts): Answer {
+function ofWaiting({ row, app, refusals, auctioneer, lostCells }: InstanceFacts): Answer {
   if (!auctioneer) {
     return {
       why: "waits for a place, and no auctioneer answers: nothing is placed",
       what_to_do: "see `muster status` and the auctioneer's log; it is placed as soon as one is active",
     };
   }
-  if (row.placement_error !== "") return whyNoPlace(row.placement_error, refusals, { kind: "app", name: app });
+  if (row.placement_error !== "") return whyNoPlace(row.placement_error, refusals, { kind: "app", name: app }, lostCells);
   if (row.crash_count > 0 && row.crash_reason !== "") {
     return {
       why: `waits for a place again after crash ${row.crash_count}: ${row.crash_reason}`,

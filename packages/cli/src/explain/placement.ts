@@ -24,13 +24,15 @@ export interface Who {
   readonly name: string;
 }
 
-const verbOf = ({ kind, name }: Who): string => (kind === "app" ? `muster push ${name}` : `muster run-task ${name}`);
+const verbOf = ({ kind, name }: Who): string =>
+  kind === "app" ? `muster push ${name}` : `muster run-task ${name} --command CMD`;
 
-const idsOf = (refusals: readonly Refusal[]): string => {
-  const ids = refusals.map(({ cell_id }) => cell_id).sort();
+const named = (cellIds: readonly string[]): string => {
+  const ids = [...cellIds].sort();
   const shown = ids.slice(0, mostCells).join(", ");
   return ids.length > mostCells ? `${shown} and ${ids.length - mostCells} more` : shown;
 };
+const idsOf = (refusals: readonly Refusal[]): string => named(refusals.map(({ cell_id }) => cell_id));
 /** So many cells are named in a sentence. */
 const mostCells = 5;
 
@@ -40,28 +42,35 @@ const cellsThat = (refusals: readonly Refusal[], one: string, many: string): str
 
 const amounts = (text: string): readonly number[] => [...text.matchAll(/(\d+) MB/g)].map((match) => Number(match[1]));
 
+const flagsOf = { memory: { app: "-m", up: "--cell-memory" }, disk: { app: "-k", up: "--cell-disk" } } as const;
+
 /** Memory and disk: too much for any cell even when it is empty, or for what is free now. */
 const tooMuch =
-  (what: "memory" | "disk", flag: "-m" | "-k"): Reading =>
+  (what: "memory" | "disk"): Reading =>
   (refusals, who) => {
+    const flag = flagsOf[what];
     const asked = Math.max(...refusals.map((refusal) => amounts(refusal.asked)[0] ?? 0));
     const free = Math.max(...refusals.map((refusal) => amounts(refusal.available)[0] ?? 0));
     const total = Math.max(...refusals.map((refusal) => amounts(refusal.available)[1] ?? 0));
     if (asked > total) {
       return {
         why: `it asks for ${asked} MB of ${what}, and the largest cell that could take it has ${total} MB altogether`,
-        what_to_do: `ask for at most ${total} MB with \`${verbOf(who)} ${flag} SIZE\`, or add a larger cell`,
+        what_to_do: `ask for at most ${total} MB with \`${verbOf(who)} ${flag.app} SIZE\`, or let \`muster up\` make larger cells with ${flag.up} SIZE`,
       };
     }
     return {
       why: `it asks for ${asked} MB of ${what}, and no cell that could take it has more than ${free} MB free`,
-      what_to_do: `free ${what} by scaling or deleting apps, ask for less with \`${verbOf(who)} ${flag} SIZE\`, or add a cell; it is placed as soon as there is room`,
+      what_to_do: `free ${what} by scaling or deleting apps, ask for less with \`${verbOf(who)} ${flag.app} SIZE\`, or add a cell; it is placed as soon as there is room`,
     };
   };
 
+/** What these cells have, each kind of answer once. */
+const offers = (refusals: readonly Refusal[]): string =>
+  [...new Set(refusals.map(({ available }) => available))].sort().join("; ");
+
 const placementTags: Reading = (refusals) => {
   const asked = refusals[0]?.asked ?? "none";
-  const offered = [...new Set(refusals.map(({ available }) => available))].sort().join("; ");
+  const offered = offers(refusals);
   if (asked === "none") {
     return {
       why: `it asks for no placement tags, and ${cellsThat(refusals, "takes", "take")} only work that asks for theirs (${offered})`,
@@ -75,15 +84,16 @@ const placementTags: Reading = (refusals) => {
 };
 
 const readings: Readonly<Record<string, Reading>> = {
-  memory: tooMuch("memory", "-m"),
-  disk: tooMuch("disk", "-k"),
+  memory: tooMuch("memory"),
+  disk: tooMuch("disk"),
   containers: (refusals) => ({
-    why: `${cellsThat(refusals, "holds", "hold")} as many containers as possible`,
-    what_to_do: "scale or delete apps, or add a cell; it is placed as soon as there is room",
+    why: `${cellsThat(refusals, "has", "have")} no room for another container (${refusals[0]?.available ?? ""} left)`,
+    what_to_do:
+      "scale or delete apps, add a cell, or let `muster up` allow more with --cell-containers N; it is placed as soon as there is room",
   }),
   "placement-tags": placementTags,
   "volume-drivers": (refusals) => ({
-    why: `it needs the volume drivers ${refusals[0]?.asked ?? ""}, and ${cellsThat(refusals, "lacks", "lack")} them`,
+    why: `it needs the volume drivers ${refusals[0]?.asked ?? ""}, and ${cellsThat(refusals, "offers", "offer")} ${offers(refusals)}`,
     what_to_do: `add a cell with the volume drivers ${refusals[0]?.asked ?? ""}`,
   }),
   rootfs: (refusals) => ({
@@ -100,7 +110,7 @@ const readings: Readonly<Record<string, Reading>> = {
   }),
   silent: (refusals) => ({
     why: `the auctioneer hears nothing of ${idsOf(refusals)}`,
-    what_to_do: "see `muster status` and the logs of these cells: their reps hang, or cannot be reached",
+    what_to_do: `see \`muster status\` and the log of ${refusals[0]?.cell_id ?? "the cell"}: its service (the rep) hangs, or cannot be reached; end it, and \`muster up\` starts it anew`,
   }),
   refused: ([first]) => ({
     why: `${first?.cell_id ?? "the cell"} refused it: ${first?.available ?? ""}`,
@@ -124,16 +134,33 @@ const closestFirst = [
 /** What a person can take back or mend, said beside the reading of the closest cells. */
 const alsoSaid: ReadonlySet<string> = new Set(["evacuating", "unhealthy", "silent"]);
 
-/** `error` is the placement error; `refusals` are empty where the auctioneer could not be asked, or where there are no cells. */
-export function whyNoPlace(error: string, refusals: readonly Refusal[], who: Who): Answer {
+/** No live cell: either none was ever there, or all are lost. */
+function noCell(lost: readonly string[]): Answer {
+  if (lost.length === 0) {
+    return {
+      why: "no cell that could take it is known",
+      what_to_do: "see `muster cells`: without a cell nothing runs; it is placed as soon as there is one",
+    };
+  }
+  return {
+    why: `no cell is left: ${lostText(lost)}`,
+    what_to_do: `bring ${named(lost)} back: \`muster status\` and the logs of these cells say what became of them; it is placed as soon as one is there`,
+  };
+}
+
+const lostText = (lost: readonly string[]): string => `nobody hears of ${named(lost)} any more`;
+
+/**
+ * `error` is the placement error; `refusals` are empty where there are no live cells; `lost` are cells that should be there and are not.
+ */
+export function whyNoPlace(error: string, refusals: readonly Refusal[], who: Who, lost: readonly string[] = []): Answer {
+  const noPlace = `has no place (${error})`;
   const filters = [...new Set(refusals.map(({ filter }) => filter))];
   const place = (filter: string): number => (closestFirst.indexOf(filter) + 1 || closestFirst.length + 1) - 1;
   const [closest, ...others] = filters.sort((a, b) => place(a) - place(b));
   if (closest === undefined) {
-    return {
-      why: `has no place: ${error}`,
-      what_to_do: "see `muster cells`: there may be no cell that takes work; it is placed as soon as one does",
-    };
+    const { why, what_to_do } = noCell(lost);
+    return { why: `${noPlace}: ${why}`, what_to_do };
   }
   const of = (filter: string): Answer => {
     const those = refusals.filter((refusal) => refusal.filter === filter);
@@ -147,5 +174,6 @@ export function whyNoPlace(error: string, refusals: readonly Refusal[], who: Who
   };
   const { why, what_to_do } = of(closest);
   const also = others.filter((filter) => alsoSaid.has(filter)).map((filter) => of(filter).why);
-  return { why: [`has no place: ${error}: ${why}`, ...also].join("; "), what_to_do };
+  const missing = lost.length === 0 ? [] : [lostText(lost)];
+  return { why: [`${noPlace}: ${why}`, ...also, ...missing].join("; "), what_to_do };
 }

@@ -2,6 +2,7 @@
 import { rootFSOfImage } from "@muster/garden/image-ref";
 import type { ExplainRequest } from "@muster/proto/muster/v1/auctioneer";
 import { unary } from "@muster/shared/rpc";
+import { isLive } from "@muster/shared/rules";
 import { appsDomain } from "../apps/annotation.js";
 import { isDockerEnabled } from "../apps/docker-flag.js";
 import { type FoundApp, findApp } from "../apps/records.js";
@@ -47,7 +48,11 @@ export async function explainVerb(context: Context, target: string): Promise<voi
   const { platform } = session;
   const found = await findApp(platform, name);
   const { current } = found;
-  const [dockerEnabled, domains] = await Promise.all([isDockerEnabled(platform), platform.domains()]);
+  const [dockerEnabled, domains, { tables }] = await Promise.all([
+    isDockerEnabled(platform),
+    platform.domains(),
+    platform.snapshot(["cell"]),
+  ]);
   if (index !== undefined && !indicesOf(found, dockerEnabled).includes(index))
     throw new RefusedError(`app ${name} wants ${current.instances} instances: there is no instance ${index}`);
   using judge = await findJudge(context, platform);
@@ -57,6 +62,7 @@ export async function explainVerb(context: Context, target: string): Promise<voi
     wanted: current.instances,
     domainFresh: domains.includes(appsDomain),
     auctioneer: judge.present,
+    lostCells: [...tables.cells.values()].filter((cell) => !isLive(cell)).map(({ cellId }) => cellId),
   };
   const stopped = current.annotation.requested_state === "STOPPED";
   const shape = {
@@ -74,9 +80,16 @@ export async function explainVerb(context: Context, target: string): Promise<voi
 
 type Shape = Answer & {
   readonly name: string;
-  readonly instances: readonly (Answer & { readonly index: number; readonly cells: readonly Refusal[] })[];
+  readonly instances: readonly (Answer & {
+    readonly index: number;
+    readonly presence?: string;
+    readonly cells: readonly Refusal[];
+  })[];
   readonly tasks: readonly (Answer & { readonly name: string; readonly task_guid: string; readonly cells: readonly Refusal[] })[];
 };
+
+/** An index may have two rows: one that waits or runs, and one that is about to go. */
+const copies: Readonly<Record<string, string>> = { EVACUATING: " (the old copy)", SUSPECT: " (the lost copy)" };
 
 function print(out: Output, { name, why, what_to_do, instances, tasks }: Shape): void {
   let shown: readonly Refusal[] = [];
@@ -88,7 +101,7 @@ function print(out: Output, { name, why, what_to_do, instances, tasks }: Shape):
     shown = cells;
   };
   if (why !== "") tell(name, { why, what_to_do });
-  for (const each of instances) tell(`${name}/${each.index}`, each, each.cells);
+  for (const each of instances) tell(`${name}/${each.index}${copies[each.presence ?? ""] ?? ""}`, each, each.cells);
   for (const each of tasks) tell(`task ${each.name || each.task_guid}`, each, each.cells);
 }
 
@@ -137,7 +150,7 @@ async function taskAnswers(platform: Platform, { current }: FoundApp, surroundin
   const answers: (ReturnType<typeof taskShape> & Answer & { readonly cells: readonly Refusal[] })[] = [];
   for (const task of waiting) {
     const refusals = await judge.refusals({ processGuid: "", index: 0, taskGuid: task.taskGuid });
-    const facts = { app: surroundings.app, auctioneer: surroundings.auctioneer, task, refusals, maxRetries };
+    const facts = { ...surroundings, task, refusals, maxRetries };
     answers.push({ ...taskShape(task), ...explainTask(facts), cells: refusals });
   }
   return answers;
