@@ -1,4 +1,6 @@
 // `muster explain` on a real fleet: whatever keeps an app from running, it says why, and what a newcomer can do about it.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
 import { dial, unary } from "@muster/shared/rpc";
@@ -186,6 +188,32 @@ describe("explain", () => {
     expect(answer.why).toContain("Exited with status 3; the next try is due at ");
     expect(Date.parse(answer.next_try_at) - Date.parse(answer.since)).toBe(30_000);
     expect(answer.what_to_do).toBe("see what it said last with `muster logs crashing --recent`, mend it and push it again");
+  });
+
+  it("and the metrics count it by reason, as Prometheus scrapes them", async () => {
+    const { services } = JSON.parse(await readFile(join(platform.home, "run", "services.json"), "utf8")) as {
+      readonly services: readonly { readonly name: string; readonly metrics_address: string }[];
+    };
+    const scrape = async (name: string): Promise<(sample: string) => number | undefined> => {
+      const address = services.find((service) => service.name === name)?.metrics_address;
+      const lines = (await (await fetch(`http://${address}/metrics`)).text()).split("\n");
+      return (sample) => {
+        const [metric = "", ...labels] = sample.split(/[{,}]/).filter((part) => part !== "");
+        const line = lines.find((one) => new RegExp(`^${metric}[{ ]`).test(one) && labels.every((label) => one.includes(label)));
+        return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(" ") + 1));
+      };
+    };
+    const auctioneer = await scrape("auctioneer-1");
+    for (const reason of ["memory", "disk", "placement-tags", "volume-drivers", "rootfs"])
+      expect(auctioneer(`auctioneer_placement_failures_total{kind="lrp",reason="${reason}"}`), reason).toBeGreaterThan(0);
+    expect(auctioneer('auctioneer_placement_failures_total{kind="task",reason="memory"}')).toBeGreaterThan(0);
+    expect(auctioneer('auctioneer_lrp_auctions_total{result="placed"}')).toBeGreaterThan(0);
+    expect(auctioneer("auctioneer_longest_wait_seconds")).toBeGreaterThan(1);
+    expect(auctioneer("auctioneer_auction_duration_seconds_count")).toBeGreaterThan(0);
+    expect(auctioneer("auctioneer_fetch_states_duration_seconds_count")).toBeGreaterThanOrEqual(2);
+    const converger = await scrape("converger-1");
+    expect(converger("converger_lrp_convergence_duration_seconds_count")).toBeGreaterThan(0);
+    expect(converger("converger_oldest_unplaced_seconds")).toBeGreaterThanOrEqual(0);
   });
 
   it("too many containers", async () => {

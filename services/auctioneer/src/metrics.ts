@@ -1,6 +1,6 @@
 // The auctioneer's metrics; names are in docs/operations.md.
 import { Counter, Gauge, Histogram, type Registry } from "@muster/shared/metrics";
-import type { Work } from "./plan/index.js";
+import { type FailureReason, failureReasons, type Work } from "./plan/index.js";
 
 type Kind = Work["kind"];
 
@@ -8,13 +8,14 @@ type Kind = Work["kind"];
 export interface AuctioneerGauges {
   readonly book: { readonly size: number; readonly due: number; readonly flights: number };
   readonly fleet: { readonly size: number };
+  readonly longestWaitMs: number;
 }
 
 export interface AuctioneerMetrics {
   /** An auction over so many pieces of work ended. */
   auctioned(durationMs: number, work: number): void;
   placed(kind: Kind, waitedMs: number): void;
-  failed(kind: Kind): void;
+  failed(kind: Kind, reason: FailureReason): void;
   /** The cell refused what the auction gave it. */
   refused(kind: Kind): void;
   /** A cell told its whole state, so long after its stream was opened. */
@@ -43,6 +44,10 @@ export function auctioneerMetrics(registry: Registry): AuctioneerMetrics {
       "result",
     ]),
   };
+  const failures = counter("auctioneer_placement_failures_total", "Work that failed in an auction, by kind and reason.", [
+    "kind",
+    "reason",
+  ]);
   const fetch = histogram("auctioneer_fetch_states_duration_seconds", "From opening a cell's state stream to its whole state.");
   const broken = counter("auctioneer_cell_state_requests_failed_total", "Cell state streams that broke or fell silent.");
   const auction = histogram("auctioneer_auction_duration_seconds", "Time of one auction, planning and judging.");
@@ -72,9 +77,16 @@ export function auctioneerMetrics(registry: Registry): AuctioneerMetrics {
   gauge("auctioneer_work_waiting", "Instances and tasks without a place, those in flight included.", ({ book }) => book.size);
   gauge("auctioneer_work_due", "Of these, the ones that the next auction takes.", ({ book }) => book.due);
   gauge("auctioneer_work_in_flight", "Of these, the ones handed to a cell and not yet claimed.", ({ book }) => book.flights);
+  gauge(
+    "auctioneer_longest_wait_seconds",
+    "For how long this auctioneer has seen the oldest waiting work wait; 0: none.",
+    ({ longestWaitMs }) => longestWaitMs / 1_000,
+  );
   gauge("auctioneer_cells_followed", "Cells whose state is followed.", ({ fleet }) => fleet.size);
-  for (const kind of ["lrp", "task"] as const)
+  for (const kind of ["lrp", "task"] as const) {
     for (const result of ["placed", "failed", "refused"]) auctions[kind].inc({ result }, 0);
+    for (const reason of failureReasons) failures.inc({ kind, reason }, 0);
+  }
   lock.set(0);
   return {
     auctioned: (durationMs, work) => {
@@ -85,7 +97,10 @@ export function auctioneerMetrics(registry: Registry): AuctioneerMetrics {
       auctions[kind].inc({ result: "placed" });
       waited.observe({ kind }, waitedMs / 1_000);
     },
-    failed: (kind) => auctions[kind].inc({ result: "failed" }),
+    failed: (kind, reason) => {
+      auctions[kind].inc({ result: "failed" });
+      failures.inc({ kind, reason });
+    },
     refused: (kind) => auctions[kind].inc({ result: "refused" }),
     cellStateFetched: (openedMs) => fetch.observe(openedMs / 1_000),
     cellStateFailed: (count) => broken.inc(count),

@@ -205,7 +205,7 @@ describe("no place", () => {
   it("is told of cells that are lost: beside those that refuse, and alone where none is left", () => {
     const refusals = [refusal("memory", "512 MB", "1 MB of 900 MB", "cell-2")];
     expect(whyNoPlace("error", refusals, app, ["cell-1"]).why).toContain("1 MB free; nobody hears of cell-1 any more");
-    const alone = whyNoPlace("error", [], app, ["cell-2", "cell-1"]);
+    const alone = whyNoPlace("error", [refusal("silent", "", "no state for 1 s", "cell-2")], app, ["cell-2", "cell-1"]);
     expect(alone.why).toBe("has no place (error): no cell is left: nobody hears of cell-1, cell-2 any more");
     expect(alone.what_to_do).toContain("bring cell-1, cell-2 back");
   });

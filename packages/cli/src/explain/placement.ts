@@ -151,9 +151,11 @@ function noCell(lost: readonly string[]): Answer {
 const lostText = (lost: readonly string[]): string => `nobody hears of ${named(lost)} any more`;
 
 /**
- * `error` is the placement error; `refusals` are empty where there are no live cells; `lost` are cells that should be there and are not.
+ * `error` is the placement error; `judged` is empty where there are no live cells; `lost` are cells that should be there and are not.
  */
-export function whyNoPlace(error: string, refusals: readonly Refusal[], who: Who, lost: readonly string[] = []): Answer {
+export function whyNoPlace(error: string, judged: readonly Refusal[], who: Who, lost: readonly string[] = []): Answer {
+  // What is lost by now may have refused when the auctioneer last judged.
+  const refusals = judged.filter(({ cell_id }) => !lost.includes(cell_id));
   const noPlace = `has no place (${error})`;
   const filters = [...new Set(refusals.map(({ filter }) => filter))];
   const place = (filter: string): number => (closestFirst.indexOf(filter) + 1 || closestFirst.length + 1) - 1;

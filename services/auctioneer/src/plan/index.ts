@@ -2,4 +2,5 @@
 export { planAuction } from "./auction.js";
 export { faultsOf, type PlanFault } from "./faults.js";
 export { explain } from "./filters.js";
+export { type FailureReason, failureReasonOf, failureReasons } from "./placement-errors.js";
 export * from "./types.js";

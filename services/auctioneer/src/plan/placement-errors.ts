@@ -18,3 +18,29 @@ export function placementTagError(tags: readonly string[]): string {
 export function resourceError(causes: readonly string[]): string {
   return causes.length === 0 ? "insufficient resources" : `insufficient resources: ${causes.toSorted().join(", ")}`;
 }
+
+/** What a placement error comes to, as a closed set: for counting. */
+export const failureReasons = [
+  "no-cells",
+  "rootfs",
+  "volume-drivers",
+  "placement-tags",
+  "memory",
+  "disk",
+  "containers",
+  "several-resources",
+  "in-flight-limit",
+] as const;
+export type FailureReason = (typeof failureReasons)[number];
+
+/** `error` is one of the texts above. Several resources: each is short on every cell, or one here and another there. */
+export function failureReasonOf(error: string): FailureReason {
+  if (error === communicationError) return "no-cells";
+  if (error === rootFSError) return "rootfs";
+  if (error === volumeDriverError) return "volume-drivers";
+  if (error === inFlightError) return "in-flight-limit";
+  const resource = /^insufficient resources(?:: (.*))?$/.exec(error);
+  if (resource === null) return "placement-tags";
+  const cause = resource[1];
+  return cause === "memory" || cause === "disk" || cause === "containers" ? cause : "several-resources";
+}

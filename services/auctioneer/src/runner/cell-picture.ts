@@ -40,6 +40,7 @@ export class CellPicture {
     if (message.full) this.#clearContents();
     else if (this.#last === undefined) return false;
     const before = this.#last;
+    const pendingBefore = this.#pending.size;
     for (const guid of message.removedLrps) this.#removeLRP(guid);
     for (const lrp of message.lrps) this.#putLRP(lrp);
     for (const guid of message.removedTasks) this.#tasks.delete(guid);
@@ -48,7 +49,10 @@ export class CellPicture {
       this.dropPending(taskWorkKey(task.taskGuid));
     }
     this.#last = message;
-    return before === undefined || grew(before, message);
+    if (before === undefined) return true;
+    // What is in flight counts as starting; a container may have started before the cell's state ever said that it was starting.
+    const starting = message.startingContainerCount + this.#pending.size;
+    return starting < before.startingContainerCount + pendingBefore || grew(before, message);
   }
 
   /** Forgets what the stream told; reservations are the book's to end. */
@@ -70,9 +74,11 @@ export class CellPicture {
     if (pending !== undefined) this.#pending.set(key, { ...pending, untilMs });
   }
 
-  /** Drops the reservations whose time is over. */
-  sweep(nowMs: number): void {
+  /** Drops the reservations whose time is over; says whether there were any. */
+  sweep(nowMs: number): boolean {
+    const before = this.#pending.size;
     for (const [key, { untilMs }] of this.#pending) if (nowMs >= untilMs) this.dropPending(key);
+    return this.#pending.size < before;
   }
 
   dropPending(key: string): void {
@@ -175,14 +181,13 @@ function offerOf(presence: Cell) {
   };
 }
 
-/** Whether work refused before might be taken now: more room, fewer starting, open again, or another offer. */
+/** Whether work refused before might be taken now: more room, open again, or another offer. */
 function grew(before: StateResponse, after: StateResponse): boolean {
   const { available: had = none } = before;
   const { available: has = none } = after;
   const more = has.memoryMb > had.memoryMb || has.diskMb > had.diskMb || has.containers > had.containers;
   const opened = (before.evacuating && !after.evacuating) || (!before.healthy && after.healthy);
-  const started = after.startingContainerCount < before.startingContainerCount;
-  return more || opened || started || !sameOffer(before, after);
+  return more || opened || !sameOffer(before, after);
 }
 
 /** Compared at every message of every cell: without making anything. */

@@ -61,7 +61,7 @@ export class Fleet {
     let fell = 0;
     for (const link of this.#links.values()) {
       if (link.look()) fell += 1;
-      link.picture.sweep(nowMs);
+      if (link.picture.sweep(nowMs)) this.#options.onRoom();
     }
     return fell;
   }

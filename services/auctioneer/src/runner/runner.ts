@@ -5,7 +5,15 @@ import type { Log } from "@muster/shared/log";
 import { Mirror } from "@muster/shared/mirror";
 import type { Cell, CellId, Change } from "@muster/shared/model";
 import type { AuctioneerMetrics } from "../metrics.js";
-import { type AuctionOptions, type AuctionPlan, type CellState, faultsOf, planAuction, type Work } from "../plan/index.js";
+import {
+  type AuctionOptions,
+  type AuctionPlan,
+  type CellState,
+  failureReasonOf,
+  faultsOf,
+  planAuction,
+  type Work,
+} from "../plan/index.js";
 import { CellLink } from "./cell-link.js";
 import { FailureWriter } from "./failure-writer.js";
 import { Fleet, repAddressOf } from "./fleet.js";
@@ -152,6 +160,14 @@ export class AuctionRunner {
     return this.fleet.states();
   }
 
+  /** For how long the oldest waiting work has been seen to wait; 0: nothing waits. */
+  get longestWaitMs(): number {
+    const nowMs = this.#options.clock.elapsedMs();
+    let longestMs = 0;
+    for (const { sinceMs } of this.book.all()) longestMs = Math.max(longestMs, nowMs - sinceMs);
+    return longestMs;
+  }
+
   /** The same auction without the commit. */
   dryRun(work: readonly Work[]): AuctionPlan {
     return planAuction(this.cellStates(), work, this.#options.settings.auction);
@@ -262,7 +278,7 @@ export class AuctionRunner {
         continue;
       }
       const verdict: Verdict = { judgedAtMs: this.mirror.nowMs(), error: error.slice(0, maxErrorLength), explanation };
-      this.#options.metrics.failed(work.kind);
+      this.#options.metrics.failed(work.kind, failureReasonOf(error));
       this.#write(entry, verdict.error, this.book.failed(entry, verdict, nowMs));
     }
     return early;

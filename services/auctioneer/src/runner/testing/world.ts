@@ -131,6 +131,9 @@ export class FakeCell implements CellIO {
   showsWork = true;
   memoryMb = 100;
   evacuating = false;
+  /** Whether what it takes is running when its state is next told. */
+  startsAtOnce = true;
+  #starting = 0;
   readonly performed: PerformRequest[] = [];
   readonly #clock: FakeClock;
   readonly #lrps: LRPState[] = [];
@@ -171,6 +174,12 @@ export class FakeCell implements CellIO {
     if (!this.mute) this.#feed?.push(this.#message(full));
   }
 
+  /** A container that was starting runs. */
+  started(): void {
+    this.#starting -= 1;
+    this.tell();
+  }
+
   breakStream(): void {
     this.#feed?.break(new BbsError("Unavailable", "connection reset"));
   }
@@ -196,6 +205,7 @@ export class FakeCell implements CellIO {
       this.#tasks.push({ taskGuid, domain, state: "RUNNING", memoryMb, diskMb });
       this.memoryMb -= memoryMb;
     }
+    if (!this.startsAtOnce) this.#starting += request.lrps.length + request.tasks.length;
     this.tell(true);
   }
 
@@ -207,7 +217,7 @@ export class FakeCell implements CellIO {
       zone: this.zone,
       total: { memoryMb: 100, diskMb: 1_000, containers: 50 },
       available: { memoryMb: this.memoryMb, diskMb: 1_000, containers: 50 },
-      startingContainerCount: 0,
+      startingContainerCount: this.#starting,
       evacuating: this.evacuating,
       healthy: true,
       unhealthyReason: "",
@@ -231,6 +241,7 @@ export class FakeWorld implements AuctioneerIO {
   readonly failures: LRPFailure[] = [];
   readonly rejections: TaskRejection[] = [];
   readonly runner: AuctionRunner;
+  readonly registry = new Registry();
   mayAct = true;
   /** Whether the BBS sends anything at all. */
   watchIsMute = false;
@@ -246,7 +257,7 @@ export class FakeWorld implements AuctioneerIO {
       clock: this.clock,
       entropy: seededEntropy("runner"),
       log: silentLog(),
-      metrics: auctioneerMetrics(new Registry()),
+      metrics: auctioneerMetrics(this.registry),
       io: this,
       settings: { ...defaultRunnerSettings, auction: defaultAuctionOptions, ...settings },
       mayAct: () => this.mayAct,
