@@ -3,16 +3,10 @@
 import { loadavg } from "node:os";
 import { systemClock } from "@muster/shared/clock";
 import { type ActualLRP, rowKeyOf } from "@muster/shared/model";
+import { type Spread, spreadOf } from "../bench/spread.js";
 import type { Platform } from "./platform.js";
 import { ProcessWatch } from "./processes.js";
 import { type LoadResult, type Outcome, RequestLoad, type Router } from "./router.js";
-
-export interface Spread {
-  readonly min: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
 
 /** Requests as a user of the app counts them. */
 export interface RequestFigures {
@@ -57,12 +51,6 @@ export interface DepartureOptions {
 
 /** The load runs so long before anything is done. */
 const warmUpRequests = 50;
-
-const spreadOf = (values: readonly number[]): Spread => {
-  const sorted = values.map(Math.round).sort((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-  return { min: sorted[0] ?? 0, p50: at(0.5), p99: at(0.99), max: sorted.at(-1) ?? 0 };
-};
 
 function figuresOf({ requests, redialled, failures }: LoadResult, cellId: string): RequestFigures {
   const failed: Partial<Record<Outcome, number>> = {};
