@@ -2,7 +2,7 @@
 import { BbsError } from "@muster/shared/errors";
 import { asEpochMs, drop, put } from "@muster/shared/model";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { defaultAuctionOptions, lrpWorkKey } from "../plan/index.js";
+import { lrpWorkKey } from "../plan/index.js";
 import { claimed, desired, FakeWorld, pendingTask, processGuid, row } from "./testing/world.js";
 
 let world: FakeWorld;
@@ -279,36 +279,6 @@ describe("in flight", () => {
     world.write(put("actualLRP", row(4)));
     await advance(50);
     expect(hung.performedIds.at(-1)).toBe("p/4@row-4.0");
-  });
-});
-
-describe("the in-flight limit", () => {
-  const limit = (most: number) => ({ auction: { ...defaultAuctionOptions, startingContainerCountMaximum: most } });
-
-  it.each([
-    { how: "runs", startsAtOnce: false },
-    { how: "runs before the cell's state ever said that it was starting", startsAtOnce: true },
-  ])("lets the next instance start as soon as one $how, long before its retry is due", async ({ startsAtOnce }) => {
-    const limited = new FakeWorld(limit(2));
-    const a = limited.addCell("a");
-    const b = limited.addCell("b");
-    for (const cell of [a, b]) cell.startsAtOnce = startsAtOnce;
-    await limited.start();
-    // That the cells joined is old news by now.
-    await limited.clock.advance(1_000);
-    limited.write(put("desiredLRP", desired()), put("actualLRP", row(0)), put("actualLRP", row(1)), put("actualLRP", row(2)));
-    await limited.clock.advance(100);
-    const placed = () => [...a.performedIds, ...b.performedIds].length;
-    expect(placed()).toBe(2);
-    expect(limited.failures.map(({ error }) => error)).toEqual(["waiting to start instance: reached in-flight start limit"]);
-    if (!startsAtOnce) {
-      await limited.clock.advance(5_000);
-      expect(placed()).toBe(2);
-      a.started();
-    }
-    await limited.clock.advance(3_000);
-    expect(placed()).toBe(3);
-    await limited.stop();
   });
 });
 
