@@ -22,9 +22,10 @@ export interface FoundContainer {
   readonly running: boolean;
 }
 
-/** One whose making was begun: what it is for, and whether it was seen to be there. */
+/** One whose making was begun, as it is told of while it runs and while it does not, and whether it was seen to be there. */
 interface Made {
-  readonly facts: Omit<FoundContainer, "running">;
+  readonly running: FoundContainer;
+  readonly idle: FoundContainer;
   seen: boolean;
 }
 
@@ -131,13 +132,14 @@ export class CellSeat extends Seat {
     await rep.run(never);
   }
 
-  /** Everything that runs or lies on the machine is gone; with `disk`, its data folder too. */
-  losePower(disk: boolean): void {
-    this.loseMachine();
+  /** Everything that runs or lies on the machine is gone; with `disk`, its data folder too. Returns whether it had power. */
+  losePower(disk: boolean): boolean {
+    const wasOn = this.loseMachine();
     this.#garden.losePower();
     this.#garden = this.#openGarden();
     this.#made.clear();
     if (disk) this.#folder = newFolder(this.stage.dice.stream("owner").guid());
+    return wasOn;
   }
 
   container(handle: string): FoundContainer | undefined {
@@ -156,12 +158,13 @@ export class CellSeat extends Seat {
   }
 
   #found(made: Made): FoundContainer | undefined {
-    const { facts } = made;
-    const state = this.#garden.stateOf(facts.handle);
+    const { running, idle } = made;
+    const state = this.#garden.stateOf(idle.handle);
     // What was there and is not any more never comes back.
-    if (state === undefined && made.seen) this.#made.delete(facts.handle);
+    if (state === undefined && made.seen) this.#made.delete(idle.handle);
     made.seen = state !== undefined;
-    return state === undefined ? undefined : { ...facts, running: state === "active" };
+    if (state === undefined) return undefined;
+    return state === "active" ? running : idle;
   }
 
   #openGarden(): SimulatedGarden {
@@ -185,7 +188,7 @@ export class CellSeat extends Seat {
     });
     const create = garden.create.bind(garden);
     garden.create = async (spec, signal) => {
-      this.#made.set(spec.handle, { facts: factsOf(spec), seen: false });
+      this.#made.set(spec.handle, madeFrom(spec));
       if (dice.strikes("slowCreate")) await clock.sleep(dice.between("slow create", 1_000, longestCreateMs), signal);
       const container = await create(spec, signal);
       const { task_guid: taskGuid } = spec.properties;
@@ -207,7 +210,8 @@ export class CellSeat extends Seat {
   }
 }
 
-function factsOf({ handle, properties }: ContainerSpec): Made["facts"] {
+function madeFrom({ handle, properties }: ContainerSpec): Made {
   const { process_guid: processGuid = "", index = "0", task_guid: taskGuid = "" } = properties;
-  return { handle, processGuid, index: Number(index), taskGuid, key: `${processGuid}/${index}` };
+  const idle = { handle, processGuid, index: Number(index), taskGuid, key: `${processGuid}/${index}`, running: false };
+  return { running: { ...idle, running: true }, idle, seen: false };
 }

@@ -58,8 +58,9 @@ export class SimClient {
   }
 
   /** Somebody switches the flag off and on as fast as he is answered. */
-  flap(forMs: number): void {
+  flap(forMs: number): boolean {
     this.#flapUntilMs = this.#stage.clock.elapsedMs() + forMs;
+    return !this.#quiet;
   }
 
   /** From now on it only vouches for its domain, and sees to it that the flag is what it is to be. */

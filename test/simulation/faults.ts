@@ -136,14 +136,17 @@ export class FaultDice {
     return stream;
   }
 
-  /** Whether this fault happens now; counted when it does. */
-  strikes(kind: FaultKind): boolean {
-    const chance = this.#faults[kind];
+  /** Whether this fault falls due now. Whoever carries it out counts it, where it finds somebody to befall. */
+  falls(kind: FaultKind): boolean {
     // Drawn also when the chance is 0, so that stopping one kind leaves the rest of a run as it was.
-    const drawn = this.stream(kind).below(1_000_000);
-    if (drawn >= chance * 1_000_000) return false;
-    this.count(kind);
-    return true;
+    return this.stream(kind).below(1_000_000) < this.#faults[kind] * 1_000_000;
+  }
+
+  /** Whether this fault happens now, which nothing can prevent; counted when it does. */
+  strikes(kind: FaultKind): boolean {
+    const falls = this.falls(kind);
+    if (falls) this.count(kind);
+    return falls;
   }
 
   count(kind: FaultKind): void {

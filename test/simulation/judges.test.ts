@@ -126,6 +126,18 @@ describe("a world", () => {
   });
 });
 
+it("a fault that finds nobody to befall is not counted", async () => {
+  const world = new SimWorld({ seed: 5, cells: 1, faults: { crashRep: 1, cutCell: 1 } });
+  await world.run({ ticks: 30 });
+  const said = (what: string): number =>
+    world.trace
+      .tail(400)
+      .split("\n")
+      .filter((line) => line.includes(what)).length;
+  expect(world.dice.counts).toEqual({ crashRep: said(" crash cell-1"), cutCell: said(" cut off cell-1") });
+  expect(said(" crash cell-1")).toBeLessThan(30);
+});
+
 const spare = {
   rootFs: "docker:///library/app#v1",
   credentials: undefined,

@@ -125,7 +125,7 @@ export class SimNetwork {
         forgetPeer = to.onDeath((death) => (death === "killed" ? refuse("the connection was reset") : undefined));
       };
       if (dice.strikes("dropMessage")) return;
-      const twice = dice.strikes("duplicateMessage");
+      const twice = dice.falls("duplicateMessage");
       clock.after(this.way(), () => {
         if (!this.reaches(from, to)) return;
         if (!to.alive) {
@@ -134,7 +134,9 @@ export class SimNetwork {
         }
         to.enter(() => {
           serve();
-          if (twice && !over) handle().catch(() => undefined);
+          if (!twice || over) return;
+          dice.count("duplicateMessage");
+          handle().catch(() => undefined);
         });
       });
     });

@@ -46,10 +46,11 @@ export class Operator {
   tick(): void {
     for (const cell of this.#cells) this.#carry(cell);
     const { dice, clock } = this.#stage;
-    if (!dice.strikes("evacuateCell")) return;
+    if (!dice.falls("evacuateCell")) return;
     const cell = dice.pick("evacuate", this.#cells);
     const emptying = this.#cells.filter((one) => this.wantsEmpty(one)).length;
     if (cell === undefined || emptying >= this.#most) return;
+    if (!this.wantsEmpty(cell)) dice.count("evacuateCell");
     this.#order(cell, true);
     // Some stay so until the world is left to heal.
     const fate = dice.stream("take back").below(4);

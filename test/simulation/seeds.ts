@@ -6,7 +6,7 @@ import { type RunReport, simulate } from "./scenario.js";
 import { shrink, shrunkText } from "./shrink.js";
 
 /** As many as two cores get through in the suite's 4 minutes; docs/testing.md has the measurement. */
-const seeds = 240;
+const seeds = 300;
 /** A run that neither ends nor fails is a failure too; finding a shorter one takes a minute. */
 const timeoutMs = 180_000;
 

@@ -73,17 +73,21 @@ export abstract class Seat {
     );
   }
 
-  crash(): void {
+  /** Whether there was a process to kill. */
+  crash(): boolean {
     const { process } = this;
-    if (process === undefined) return;
+    if (process === undefined) return false;
     this.stage.trace.say("crash", process.name);
     process.kill();
+    return true;
   }
 
-  /** The machine is gone, with everything that ran on it; `bringBack` ends that. */
-  loseMachine(): void {
+  /** The machine is gone, with everything that ran on it; `bringBack` ends that. Returns whether it was there. */
+  loseMachine(): boolean {
+    const wasThere = !this.#awaitsMachine;
     this.#awaitsMachine = true;
     this.process?.kill("machine-lost" satisfies Death);
+    return wasThere;
   }
 
   bringBack(): void {

@@ -16,6 +16,7 @@ import { Operator } from "./operator.js";
 import { isMassLoss } from "./repair-judge.js";
 import { AuctioneerSeat, BbsSeat, ConvergerSeat } from "./seats.js";
 import type { Seat, Stage } from "./stage.js";
+import { Striker } from "./striker.js";
 import { TaskClient } from "./task-client.js";
 import { TaskLives, taskFaults } from "./task-judge.js";
 import { kindOf } from "./task-script.js";
@@ -83,6 +84,7 @@ export class SimWorld {
   readonly #seed: number;
   readonly #taskLives = new TaskLives();
   readonly #evacuations: EvacuationJudge;
+  readonly #striker: Striker;
   readonly #doubleSince = new Map<string, number>();
   /** Instances that a durable mark told to stop. */
   readonly #marked = new Set<string>();
@@ -141,6 +143,7 @@ export class SimWorld {
     this.tasks = new TaskClient(stage, this.client.process, this.#taskLives, { busy: busyWithTasks, counts: this.client.counts });
     // What is left has room for everything, also for the process with more than a hundred instances.
     this.operator = new Operator(stage, this.client.process, this.cells, many ? 1 : Math.floor(cells / 2));
+    this.#striker = new Striker(this);
     for (const seat of this.seats) seat.start();
   }
 
@@ -151,7 +154,7 @@ export class SimWorld {
   /** Lets time pass, tick by tick. @throws SimulationFailure at the first thing that must not happen, with the seed that replays it. */
   async run({ ticks, afterEachTick }: RunOptions): Promise<void> {
     for (let tick = 0; tick < ticks; tick += 1) {
-      this.#strike();
+      this.#striker.strike();
       this.client.tick();
       this.tasks.tick();
       this.operator.tick();
@@ -364,81 +367,6 @@ export class SimWorld {
     throw new SimulationFailure(
       `${list.join("\n")}\nat tick ${this.ticks}; replay with SIM_SEED=${this.#seed}\nthe last of what happened:\n${this.trace.tail()}`,
     );
-  }
-
-  #strike(): void {
-    this.#strikeServices();
-    this.#strikeCells();
-  }
-
-  #strikeServices(): void {
-    const { dice, network, clock, trace } = this;
-    const leader = this.bbss.find((seat) => seat.process !== undefined && seat.process === this.door.leader?.process);
-    if (dice.strikes("crashBbs")) leader?.crash();
-    const leading = leader?.process;
-    if (dice.strikes("freezeBbs") && leading !== undefined && !leading.frozen) {
-      const forMs = dice.between("freeze", 1_000, 20_000);
-      trace.say("freeze", `${leading.name} for ${forMs} ms`);
-      network.freeze(leading);
-      clock.after(forMs, () => leading.thaw());
-    }
-    if (dice.strikes("cutStore") && leading !== undefined) this.#cutStore(leader);
-    if (dice.strikes("crashAuctioneer")) this.#holder(this.auctioneers)?.crash();
-    if (dice.strikes("crashConverger")) this.#holder(this.convergers)?.crash();
-    if (dice.strikes("flapFlag")) this.client.flap(dice.between("flap", 500, 5_000));
-    if (dice.strikes("jumpClock")) dice.pick("jumps", this.seats)?.process?.jumpWall(dice.between("jump", -3_600_000, 3_600_000));
-  }
-
-  #cutStore(seat: BbsSeat | undefined): void {
-    const forMs = this.dice.between("cut store", 500, 20_000);
-    this.trace.say("cut off", `${seat?.process?.name ?? ""} from the store for ${forMs} ms`);
-    seat?.cutStore(true);
-    this.clock.after(forMs, () => seat?.cutStore(false));
-  }
-
-  #holder<Holder extends AuctioneerSeat | ConvergerSeat>(seats: readonly Holder[]): Holder | undefined {
-    return seats.find((seat) => seat.holds) ?? this.dice.pick("standby", seats);
-  }
-
-  #strikeCells(): void {
-    const { dice, cells } = this;
-    const any = (): CellSeat | undefined => dice.pick("cell", cells);
-    if (dice.strikes("crashRep")) any()?.crash();
-    if (dice.strikes("crashContainer")) this.#crashContainer(any());
-    if (dice.strikes("loseCell")) this.#loseCell(any());
-    if (dice.strikes("cutCell")) this.#cut(any(), dice.between("cut", 500, 20_000));
-    if (dice.strikes("cutManyCells")) {
-      const forMs = dice.between("cut", 500, 25_000);
-      for (const cell of cells.slice(0, Math.ceil(cells.length * 0.75))) this.#cut(cell, forMs);
-    }
-    if (dice.strikes("hangGarden")) {
-      const { garden } = any() ?? {};
-      garden?.hang(true);
-      this.clock.after(dice.between("hang", 500, 8_000), () => garden?.hang(false));
-    }
-  }
-
-  #crashContainer(cell: CellSeat | undefined): void {
-    const victim = this.dice.pick("container", cell?.containers().filter(({ running }) => running) ?? []);
-    if (cell === undefined || victim === undefined) return;
-    this.trace.say("container dies", `${cell.name} ${victim.handle}`);
-    cell.garden.crash(victim.handle);
-  }
-
-  #loseCell(cell: CellSeat | undefined): void {
-    if (cell === undefined) return;
-    const disk = this.dice.stream("disk").below(4) === 0;
-    this.trace.say("power lost", `${cell.name}${disk ? ", and its disk" : ""}`);
-    cell.losePower(disk);
-    if (disk) this.operator.forget(cell);
-    this.clock.after(this.dice.between("power", 2_000, 30_000), () => cell.bringBack());
-  }
-
-  #cut(cell: CellSeat | undefined, forMs: number): void {
-    if (cell === undefined || this.network.isCut(cell.machine)) return;
-    this.trace.say("cut off", `${cell.name} for ${forMs} ms`);
-    this.network.cut(cell.machine);
-    this.clock.after(forMs, () => this.network.join(cell.machine));
   }
 }
 
