@@ -8,7 +8,6 @@ import { countMachine, type MachineCounts } from "./machine.js";
 export interface SoakCounts extends MachineCounts {
   /** Open files of the process that owns the garden. */
   readonly files: number;
-  readonly cgroups: number;
   readonly addresses: number;
   readonly folders: number;
 }
@@ -32,14 +31,9 @@ const countOf = async (folder: string, fits: (name: string) => boolean = () => t
 export async function soakCounts(home: string, cellId: string, pid: number | "self" = "self"): Promise<SoakCounts> {
   const names = namesOnMachine(home, cellId);
   const network = names.netnsPrefix.slice(0, -1);
-  const controllers = await readdir("/sys/fs/cgroup");
-  const groups = await Promise.all(
-    controllers.map((name) => countOf(join("/sys/fs/cgroup", name, names.cgroupParent), (one) => !one.includes("."))),
-  );
   return {
     ...(await countMachine(home, cellId)),
     files: await countOf(`/proc/${pid}/fd`),
-    cgroups: groups.reduce((sum, count) => sum + count, 0),
     addresses: await countOf(join(names.runDir, "ipam", network), (name) => /^[0-9.]+$/.test(name)),
     folders: (await countOf(join(names.runDir, "c"))) + (await countOf(names.dataDir)),
   };

@@ -9,6 +9,7 @@ import type { Container, ContainerSpec, GardenProcess, OutputSink, ProcessSpec }
 import { namesOnMachine, openRuncGarden, type RuncGarden, type RuncGardenOptions } from "@muster/garden/runc";
 import { systemClock, systemEntropy } from "@muster/shared/clock";
 import { silentLog } from "@muster/shared/log";
+import { cgroupsBelow } from "./machine.js";
 
 const run = promisify(execFile);
 export const never = new AbortController().signal;
@@ -143,11 +144,21 @@ export async function leftovers(home: string, cellId: string, handle?: string): 
     processesWith(folder),
     list(join(names.runDir, "runc")),
     list(names.dataDir),
-    list(join("/sys/fs/cgroup/memory", names.cgroupParent)).then((all) => all.filter((name) => !name.includes("."))),
+    cgroupsBelow(names.cgroupParent),
     addressesOf(join(names.runDir, "ipam", names.netnsPrefix.slice(0, -1)), handle ?? ""),
   ]);
   if (handle === undefined)
-    return [...rules, ...links, ...mounts, ...loops, ...netns, ...processes, ...runc, ...(await list(names.runDir))];
+    return [
+      ...rules,
+      ...links,
+      ...mounts,
+      ...loops,
+      ...netns,
+      ...processes,
+      ...runc,
+      ...cgroups.map((name) => `cgroup ${names.cgroupParent}/${name}`),
+      ...(await list(names.runDir)),
+    ];
   // A veth whose other end is in another container's namespace is that container's.
   const own = `link-netns ${names.netnsPrefix}${handle}`;
   const veths = links.filter((line) => line.includes("veth") && (!line.includes("link-netns") || line.trimEnd().endsWith(own)));

@@ -15,11 +15,25 @@ export interface MachineCounts {
   readonly netns: number;
   readonly rules: number;
   readonly links: number;
+  readonly cgroups: number;
   /** The cell's, and those this process has started. */
   readonly processes: number;
 }
 
 const names = (folder: string): Promise<string[]> => readdir(folder).catch((): string[] => []);
+
+/** Names of the cgroups directly below one, in every hierarchy this machine has, whatever its versions; with the one itself as `.`. */
+export async function cgroupsBelow(path: string): Promise<string[]> {
+  const root = "/sys/fs/cgroup";
+  const hierarchies = (await readdir(root, { withFileTypes: true })).filter((entry) => entry.isDirectory());
+  const found = await Promise.all(
+    ["", ...hierarchies.map((entry) => entry.name)].map(async (name) => {
+      const entries = await readdir(join(root, name, path), { withFileTypes: true }).catch(() => undefined);
+      return entries === undefined ? [] : [".", ...entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name)];
+    }),
+  );
+  return found.flat();
+}
 
 async function countProcesses(needle: string): Promise<number> {
   const pids = (await names("/proc")).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
@@ -37,18 +51,19 @@ async function countProcesses(needle: string): Promise<number> {
 
 /** What one cell has, and no other cell of this machine. Needs root. */
 export async function countMachine(home: string, cellId: string): Promise<MachineCounts> {
-  const { runDir, dataDir, chainPrefix, netnsPrefix, bridge } = namesOnMachine(home, cellId);
+  const { runDir, dataDir, cgroupParent, chainPrefix, netnsPrefix, bridge } = namesOnMachine(home, cellId);
   const having = (text: string, ...needles: readonly string[]): number =>
     text.split("\n").filter((line) => needles.some((needle) => line.includes(needle))).length;
-  const [mounts, loops, netns, rules, links, processes] = await Promise.all([
+  const [mounts, loops, netns, rules, links, cgroups, processes] = await Promise.all([
     readFile("/proc/self/mountinfo", "utf8").then((text) => having(text, runDir, dataDir, netnsPrefix)),
     run("losetup", ["--all"]).then(({ stdout }) => having(stdout, dataDir)),
     names("/run/netns").then((all) => having(all.join("\n"), netnsPrefix)),
     run("iptables-save").then(({ stdout }) => having(stdout, chainPrefix)),
     run("ip", ["-o", "link"]).then(({ stdout }) => having(stdout, bridge)),
+    cgroupsBelow(cgroupParent).then((all) => all.filter((name) => name !== ".").length),
     countProcesses(runDir),
   ]);
-  return { mounts, loops, netns, rules, links, processes };
+  return { mounts, loops, netns, rules, links, cgroups, processes };
 }
 
 /**

@@ -22,7 +22,7 @@ import { GardenError, lentShell } from "../garden.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import { readInside, writeWhole } from "../tools/files.js";
 import { writeIdentity } from "./bound-files.js";
-import { cgroupUsage, countsSwap, oomKills } from "./cgroup.js";
+import { machineCgroups } from "./cgroup.js";
 import { startUnderConmon } from "./conmon.js";
 import { type CellLayout, type ContainerLayout, containerLayout, processDir, processLogDir, processLogFile } from "./layout.js";
 import { diskUsage } from "./mounts.js";
@@ -153,7 +153,7 @@ export class RuncContainer implements Container {
     const { diskMb } = this.#record.spec;
     const { diskMount, dataDir, cgroupsPath } = this.#layout;
     const [counted, diskBytes] = await Promise.all([
-      cgroupUsage(cgroupsPath),
+      machineCgroups.usage(cgroupsPath),
       diskUsage(this.#tools.exec, { diskMount, dataDir, isLimited: diskMb > 0 }),
     ]);
     return { ...counted, diskBytes: diskBytes + (this.#record.imageBytes ?? 0) };
@@ -218,7 +218,7 @@ export class RuncContainer implements Container {
       number: 1 + Math.max(-1, ...this.#record.processes.map((one) => one.number)),
       kind: this.#record.processes.length === 0 ? "init" : "exec",
       startedAtMs: this.#tools.clock.nowMs(),
-      oomKillsBefore: await oomKills(this.#layout.cgroupsPath),
+      oomKillsBefore: await machineCgroups.oomKills(this.#layout.cgroupsPath),
     };
     await this.#remember([...this.#record.processes, record]);
     try {
@@ -356,7 +356,8 @@ export class RuncContainer implements Container {
         memoryMb: spec.memoryMb,
         maxPids: spec.maxPids,
         cpuWeight: spec.cpuWeight,
-        swapLimit: countsSwap(),
+        isUnified: machineCgroups.isUnified,
+        swapLimit: machineCgroups.countsSwap(this.#tools.cell.cgroupParent),
         hasIPv6: existsSync("/proc/sys/net/ipv6"),
         lentFiles: lent,
         folders: this.#record.mounts ?? [],

@@ -20,7 +20,7 @@ import { type Exec, lastWords, makeExec } from "../tools/exec.js";
 import { makeFolder, readIfThere, readJson } from "../tools/files.js";
 import { lockFile } from "../tools/lock.js";
 import { checkFiles } from "./bound-files.js";
-import { cgroupFolders } from "./cgroup.js";
+import { machineCgroups } from "./cgroup.js";
 import { type ContainerTools, nofileCeiling, RuncContainer } from "./container.js";
 import { nameserversOf } from "./etc.js";
 import {
@@ -144,6 +144,7 @@ class RealGarden implements RuncGarden {
   async start(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const found = findTools(undefined, this.#options.cniPluginDirs);
+    await machineCgroups.prepare(this.#cell.cgroupParent);
     this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
     const { runDir, homeRunDir, containersDir, dataDir } = this.#cell;
     for (const folder of [runRoot, homeRunDir, runDir, containersDir]) await makeFolder(folder, 0o711);
@@ -237,7 +238,7 @@ class RealGarden implements RuncGarden {
     await Promise.all([...this.#creations.keys(), ...this.#containers.keys()].map((handle) => this.destroy(handle)));
     for (const handle of await remover.traces()) await remover.remove(handle);
     await network.remove();
-    for (const folder of cgroupFolders(this.#cell.cgroupParent)) await rmdir(folder).catch(() => {});
+    for (const folder of machineCgroups.folders(this.#cell.cgroupParent)) await rmdir(folder).catch(() => {});
     await rm(this.#cell.dataDir, { recursive: true, force: true });
     await rm(this.#cell.runDir, { recursive: true, force: true });
     // Another cell, or another home, may still be in them.

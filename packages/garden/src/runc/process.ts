@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import type { Clock } from "@muster/shared/clock";
 import type { GardenProcess, OutputSink, ProcessExit } from "../garden.js";
 import { readIfThere } from "../tools/files.js";
-import { oomKills } from "./cgroup.js";
+import { machineCgroups } from "./cgroup.js";
 import { conmonPidFile, exitDir, exitFile, pidFile } from "./conmon.js";
 import { LogFollower } from "./log-follower.js";
 
@@ -211,7 +211,7 @@ export class RuncProcess implements GardenProcess {
   async #end(status: number): Promise<void> {
     const settle = this.#settle;
     if (settle === undefined) return;
-    const kills = await oomKills(this.#files.cgroupsPath);
+    const kills = await machineCgroups.oomKills(this.#files.cgroupsPath);
     const exitStatus = this.#endedByTerm && status === 128 + 9 ? 128 + sigterm : status;
     this.#exit = { exitStatus, signal: signalNumbers[exitStatus - 128], outOfMemory: kills > this.#files.oomKillsBefore };
     this.#settle = undefined;

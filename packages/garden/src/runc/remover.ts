@@ -8,7 +8,7 @@ import { netnsDir } from "../network/netns.js";
 import type { CellNetwork } from "../network/network.js";
 import { type Exec, lastWords } from "../tools/exec.js";
 import { isMissing } from "../tools/files.js";
-import { cgroupFolders } from "./cgroup.js";
+import { machineCgroups } from "./cgroup.js";
 import { type CellLayout, type ContainerLayout, containerLayout } from "./layout.js";
 import { mountPoints, removeRoot, unmount } from "./mounts.js";
 
@@ -75,7 +75,7 @@ export class Remover {
       this.#free(layout.userns),
     ]);
     for (const part of parts) if (part.status === "rejected") throw part.reason;
-    await Promise.all(cgroupFolders(layout.cgroupsPath).map(removeCgroup));
+    await Promise.all(machineCgroups.folders(layout.cgroupsPath).map(removeCgroup));
     await rm(layout.dir, { recursive: true, force: true });
     await rm(join(cell.dataDir, handle), { recursive: true, force: true });
     await this.#prove(handle, layout);

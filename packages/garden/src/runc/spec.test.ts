@@ -31,6 +31,7 @@ const facts: ContainerFacts = {
   memoryMb: 64,
   maxPids: 32,
   cpuWeight: 50,
+  isUnified: false,
   swapLimit: true,
   hasIPv6: true,
   seccomp: { defaultAction: "SCMP_ACT_ERRNO", defaultErrnoRet: 38, architectures: [], syscalls: [] },
@@ -87,6 +88,19 @@ describe("the OCI spec", () => {
     { weight: 100, shares: 1_024 },
   ])("a weight of $weight is $shares shares", ({ weight, shares }) => {
     expect(cpuShares(weight)).toBe(shares);
+  });
+
+  it.each([
+    { cpuWeight: 0, weight: "1" },
+    { cpuWeight: 1, weight: "1" },
+    { cpuWeight: 3, weight: "3" },
+    { cpuWeight: 1_000, weight: "100" },
+  ])("a weight of $cpuWeight is $weight in cgroups of version 2, and no shares", ({ cpuWeight, weight }) => {
+    const { resources } = containerSpec({ ...facts, isUnified: true, cpuWeight }, process).linux;
+    expect(resources).toMatchObject({ unified: { "cpu.weight": weight } });
+    expect(resources).not.toHaveProperty("cpu");
+    // runc refuses them on version 1.
+    expect(containerSpec({ ...facts, cpuWeight }, process).linux.resources).not.toHaveProperty("unified");
   });
 
   it("never raises the limit of open files above its own", () => {

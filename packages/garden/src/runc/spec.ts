@@ -95,6 +95,8 @@ export interface ContainerFacts {
   readonly memoryMb: number;
   readonly maxPids: number;
   readonly cpuWeight: number;
+  /** Whether cgroups are of version 2 alone. */
+  readonly isUnified: boolean;
   /** Whether the kernel counts swap; where it does not, asking for a limit is an error. */
   readonly swapLimit: boolean;
   /** Whether the kernel has IPv6, which can then be switched off. */
@@ -154,8 +156,18 @@ function mounts(facts: ContainerFacts) {
   ];
 }
 
+const boundedWeight = (weight: number): number => Math.min(100, Math.max(1, weight));
 /** Diego's weight of 1 … 100 in cgroup shares; the kernel's least is 2. Source: cell.md section 10. */
-export const cpuShares = (weight: number): number => Math.max(2, Math.floor((1_024 * Math.min(100, Math.max(1, weight))) / 100));
+export const cpuShares = (weight: number): number => Math.max(2, Math.floor((1_024 * boundedWeight(weight)) / 100));
+
+/**
+ * Version 2 has weights of 1 … 10,000, which are Diego's as they stand: a container competes with its cell's others alone. runc would make
+ * 1 … 39 of Diego's shares, and the lowest three the same.
+ */
+const cpuLimits = ({ isUnified, cpuWeight }: ContainerFacts) =>
+  isUnified
+    ? { unified: { "cpu.weight": String(Math.floor(boundedWeight(cpuWeight))) } }
+    : { cpu: { shares: cpuShares(cpuWeight) } };
 
 /** The whole config.json. */
 export function containerSpec(facts: ContainerFacts, process: ProcessFacts) {
@@ -190,7 +202,7 @@ export function containerSpec(facts: ContainerFacts, process: ProcessFacts) {
       },
       resources: {
         devices: [{ allow: false, access: "rwm" }],
-        cpu: { shares: cpuShares(facts.cpuWeight) },
+        ...cpuLimits(facts),
         ...(limit === 0 ? {} : { memory: { limit, ...(facts.swapLimit ? { swap: limit } : {}) } }),
         ...(facts.maxPids === 0 ? {} : { pids: { limit: facts.maxPids + (lasting ? holderPids : 0) } }),
       },
