@@ -1,7 +1,7 @@
 // Images of every kind a registry may hold, through the runc garden: whole systems, odd layers, hostile ones, and registries that falter.
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { containerSpec, leftovers, never, processSpec, recorder, runScript, startGarden } from "../support/garden.js";
 import { app, registry, test, useGarden, withContainer } from "../support/garden-suite.js";
 import { debianRoot, pushImage, type TestImage } from "../support/images.js";
+import { withDoor } from "../support/registry-door.js";
 import { type TarEntry, tar } from "../support/tar.js";
 
 const run = promisify(execFile);
@@ -201,7 +202,7 @@ describe("an image", () => {
         .end(JSON.stringify(manifest));
       return true;
     };
-    await withDoor(door, async (host) => {
+    await withDoor(registry.host, { refuse: door }, async (host) => {
       const own = await startGarden({ insecureRegistries: [host], cellId: "cell-45" });
       try {
         await expect(own.garden.inspectImage(rootFSOfImage(`${host}/odd/old:v1`), undefined, never)).rejects.toMatchObject({
@@ -414,32 +415,6 @@ describe("preloaded roots", () => {
   });
 });
 
-/** A registry seen through a door that may refuse: `refuse` answers a request itself and returns true. */
-async function withDoor<Result>(
-  refuse: (request: IncomingMessage, response: ServerResponse) => boolean,
-  work: (host: string) => Promise<Result>,
-): Promise<Result> {
-  const [hostname, port] = registry.host.split(":");
-  const server = createServer((request, response) => {
-    if (refuse(request, response)) return;
-    const { method, url, headers } = request;
-    const onward = httpRequest({ hostname, port, method, path: url, headers }, (answer) => {
-      response.writeHead(answer.statusCode ?? 502, answer.headers);
-      answer.pipe(response);
-    });
-    onward.on("error", () => response.destroy());
-    request.pipe(onward);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  try {
-    return await work(`127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`);
-  } finally {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  }
-}
-
 describe("a registry that falters", () => {
   it("is asked again after the time it names, and after a while when it fails", async () => {
     const image = await pushImage(registry.host, { name: "odd/busy", page: "busy\n" });
@@ -457,7 +432,7 @@ describe("a registry that falters", () => {
       response.writeHead(503).end();
       return true;
     };
-    await withDoor(door, async (host) => {
+    await withDoor(registry.host, { refuse: door }, async (host) => {
       const own = await startGarden({ insecureRegistries: [host], cellId: "cell-43" });
       try {
         const name = rootFSOfImage(image.replace(registry.host, host));
@@ -465,6 +440,46 @@ describe("a registry that falters", () => {
         expect((await runScript(container, "cat /www/index.html")).text).toBe("busy\n");
         expect((seen[1] ?? 0) - (seen[0] ?? 0)).toBeGreaterThanOrEqual(2_900);
         expect(failures).toBe(2);
+      } finally {
+        await own[Symbol.asyncDispose]();
+      }
+    });
+  });
+
+  it("that breaks off in a layer is asked for it again, and not for what came whole", async () => {
+    const large = Buffer.alloc(3_000_000);
+    // Nothing that compresses, and the same every time.
+    for (let at = 0, word = 1; at < large.length; at += 1) {
+      word = (word * 1_103_515_245 + 12_345) % 2_147_483_648;
+      large[at] = word >> 16;
+    }
+    const layers = [tar([{ name: "one", content: "one\n" }]), tar([{ name: "large", content: large.toString("latin1") }])];
+    const image = await pushImage(registry.host, { name: "odd/broken", layers, page: "broken\n" });
+    const asked = new Map<string, number>();
+    let broken = false;
+    const door = {
+      refuse: ({ url = "" }: IncomingMessage): boolean => {
+        asked.set(url, (asked.get(url) ?? 0) + 1);
+        return false;
+      },
+      onChunk: (url: string, soFar: number): "break" | "pass" => {
+        if (broken || !url.includes("/blobs/") || soFar < 1_000_000) return "pass";
+        broken = true;
+        return "break";
+      },
+    };
+    await withDoor(registry.host, door, async (host) => {
+      const own = await startGarden({ insecureRegistries: [host], cellId: "cell-46" });
+      try {
+        const container = await own.garden.create(
+          containerSpec("a", rootFSOfImage(image.replace(registry.host, host)), { diskMb: 0 }),
+          never,
+        );
+        expect((await runScript(container, "cat /one; stat -c %s /large")).text).toMatch(/^one\n\d{7}\n$/);
+        expect(broken).toBe(true);
+        const blobs = [...asked].filter(([url]) => url.includes("/blobs/")).map(([, times]) => times);
+        // The config is asked for on its own, too.
+        expect(blobs.filter((times) => times > 1).length).toBeLessThanOrEqual(2);
       } finally {
         await own[Symbol.asyncDispose]();
       }
@@ -481,7 +496,7 @@ describe("a registry that falters", () => {
       response.write("x".repeat(1_000), () => response.destroy());
       return true;
     };
-    await withDoor(door, async (host) => {
+    await withDoor(registry.host, { refuse: door }, async (host) => {
       const own = await startGarden({ insecureRegistries: [host], cellId: "cell-44" });
       try {
         const name = rootFSOfImage(image.replace(registry.host, host));
