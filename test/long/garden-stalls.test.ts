@@ -1,60 +1,41 @@
 // Tools of the runc garden that hang or die at every step: each call is bounded and says so, and nothing is left once the tool works again.
+// A sample is in test/cluster/garden-stalls.test.ts.
 import { rootFSOfImage } from "@muster/garden/image-ref";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { type Fault, type FaultyTools, wrapTools } from "../support/faulty-tools.js";
-import {
-  containerSpec,
-  eventually,
-  leftovers,
-  never,
-  runScript,
-  shell,
-  startGarden,
-  type TestGarden,
-} from "../support/garden.js";
+import { describe, expect, it } from "vitest";
+import type { Fault } from "../support/faulty-tools.js";
+import { containerSpec, eventually, leftovers, never, runScript, shell, startGarden } from "../support/garden.js";
 import { pushImage } from "../support/images.js";
 import { countMachine } from "../support/machine.js";
-import { startRegistry, type TestRegistry } from "../support/registry.js";
+import {
+  app,
+  stalledCell as cell,
+  faulty,
+  nextHandle,
+  own,
+  registry,
+  spec,
+  toolDeadlineMs,
+  useStalledGarden,
+} from "../support/stalled-garden.js";
 
-/** Long for a tool that works, also on a machine out of breath. */
-const toolDeadlineMs = 4_000;
-const tools = ["runc", "conmon", "skopeo", "umoci", "mount", "umount", "mkfs.ext4", "iptables-restore", "nsenter", "unshare"];
-const cell = "cell-50";
-
-let faulty: FaultyTools;
-let registry: TestRegistry;
-let own: TestGarden;
-let app = "";
-let handles = 0;
-
-beforeAll(async () => {
-  registry = await startRegistry();
-  app = rootFSOfImage(await pushImage(registry.host, { name: "stalls/app" }));
-  faulty = await wrapTools(tools);
-  own = await startGarden({
-    insecureRegistries: [registry.host],
-    cellId: cell,
-    toolDeadlineMs,
-    cniPluginDirs: [faulty.cniPluginDir],
-    portRange: { first: 41_701, last: 41_720 },
-  });
-  await own.garden.create(containerSpec("first", app), never);
-  await own.garden.destroy("first");
-});
-afterEach(() => faulty.heal());
-afterAll(async () => {
-  await own.garden.removeEverything();
-  expect(await leftovers(own.home, cell)).toEqual([]);
-  await own[Symbol.asyncDispose]();
-  await registry.stop();
-  await faulty[Symbol.asyncDispose]();
-});
-
-const nextHandle = (): string => {
-  handles += 1;
-  return `s${handles}`;
-};
-const spec = (handle: string, rootFs = app) => containerSpec(handle, rootFs, { ports: [{ containerPort: 8080 }], egress: [] });
+useStalledGarden([
+  "runc",
+  "conmon",
+  "skopeo",
+  "umoci",
+  "mount",
+  "umount",
+  "mkfs.ext4",
+  "iptables-restore",
+  "iptables-save",
+  "ip",
+  "nsenter",
+  "unshare",
+  "flock",
+  "du",
+  "sync",
+  "ldd",
+]); // prettier-ignore
 
 /** The garden is well: it says so, and another container comes and goes. */
 async function expectWell(): Promise<void> {
@@ -66,8 +47,7 @@ async function expectWell(): Promise<void> {
   expect(await leftovers(own.home, cell, handle)).toEqual([]);
 }
 
-/** The worst two: one that never answers, and one that has done its work and says it has not. The other two were seen to be no different. */
-const faults: readonly Fault[] = ["hangs", "dies after its work"];
+const faults: readonly Fault[] = ["hangs", "dies", "hangs after its work", "dies after its work"];
 const each = (steps: readonly (readonly [string, string])[]) =>
   steps.flatMap(([tool, pattern]) => faults.map((fault) => [tool, pattern, fault] as const));
 
@@ -78,8 +58,10 @@ describe("a container is not made", () => {
       ["mount", "loop"],
       ["mount", "overlay"],
       ["mount", "/userns"],
+      ["mount", "/run/netns/"],
       ["nsenter", "link"],
       ["bridge", "ADD"],
+      ["host-local", "ADD"],
       ["unshare", "cat"],
     ]),
   )("when %s (%s) %s, and nothing of it is left", async (tool, pattern, fault) => {
@@ -100,6 +82,8 @@ describe("a container is not made", () => {
       ["skopeo", "inspect"],
       ["skopeo", "copy"],
       ["umoci", "unpack"],
+      ["sync", "roots"],
+      ["du", "root"],
     ]),
   )("of an image that is new when %s %s %s, and the next try makes it", async (tool, pattern, fault) => {
     const handle = nextHandle();
@@ -132,7 +116,7 @@ describe("a process is not started", () => {
         () => "started",
         (error: { name: string }) => error.name,
       );
-    // conmon that dies after its work has told of a process that has ended.
+    // conmon that dies after its work has told of a process that has ended; one that hangs then has told of one that runs.
     if (tool !== "conmon" || !fault.endsWith("after its work")) expect(started).toBe("GardenError");
     await faulty.heal();
     await own.garden.destroy(handle);
@@ -165,7 +149,9 @@ describe("a container is taken away", () => {
       ["umount", "/rootfs"],
       ["umount", "/disk"],
       ["umount", "/userns"],
+      ["umount", "/run/netns/"],
       ["bridge", "DEL"],
+      ["host-local", "DEL"],
       ["iptables-restore", "--noflush"],
     ]),
   )("though %s (%s) %s once", async (tool, pattern, fault) => {
@@ -204,6 +190,100 @@ describe("a container is taken away", () => {
     );
     expect(await leftovers(own.home, cell, handle)).toEqual([]);
     expect(own.garden.lookup(handle)).toBeUndefined();
+  });
+});
+
+describe("files are not moved", () => {
+  async function* nothing(): AsyncGenerator<Uint8Array> {
+    yield new Uint8Array(1_024);
+  }
+
+  it.each(each([["unshare", "--mount"]]))("when %s (%s) %s, and the container goes on", async (tool, pattern, fault) => {
+    const handle = nextHandle();
+    const container = await own.garden.create(spec(handle), never);
+    const first = await container.run(shell("sleep 1000"), () => {});
+    await faulty.fail(tool, pattern, fault);
+    // Streams are as long as what is moved: their callers bound them.
+    const place = { path: "/tmp", user: "" };
+    await expect(container.streamIn(place, nothing(), AbortSignal.timeout(toolDeadlineMs))).rejects.toBeInstanceOf(Error);
+    await faulty.heal();
+    await container.streamIn(place, nothing(), never);
+    expect((await runScript(container, "echo well", { id: "second" })).text).toBe("well\n");
+    await first.signal("SIGKILL");
+    await own.garden.destroy(handle);
+    expect(await leftovers(own.home, cell, handle)).toEqual([]);
+  });
+});
+
+describe("a cell", () => {
+  const other = "cell-51";
+  const open = () =>
+    startGarden({
+      insecureRegistries: [registry.host],
+      cellId: other,
+      toolDeadlineMs,
+      cniPluginDirs: [faulty.cniPluginDir],
+      portRange: { first: 41_721, last: 41_740 },
+      home: own.home,
+    });
+
+  it.each(
+    each([
+      ["ip", "address show"],
+      ["ip", "address replace"],
+      ["ip", " up"],
+      ["ip", "route show"],
+      ["iptables-save", ""],
+      ["iptables-restore", "--noflush"],
+      ["runc", " list "],
+    ]),
+  )("does not begin when %s (%s) %s, and does so once it works", async (tool, pattern, fault) => {
+    await faulty.fail(tool, pattern, fault);
+    await expect(open()).rejects.toBeInstanceOf(Error);
+    await faulty.heal();
+    const second = await open();
+    await second.garden.create(containerSpec("one", app), never);
+    await second.garden.removeEverything();
+    expect(await leftovers(own.home, other)).toEqual([]);
+    await second.garden[Symbol.asyncDispose]();
+  });
+
+  it.each(
+    each([
+      ["ip", "link delete"],
+      ["iptables-save", ""],
+      ["iptables-restore", "--noflush"],
+    ]),
+  )("that is taken away when %s (%s) %s goes the second time", async (tool, pattern, fault) => {
+    const second = await open();
+    await second.garden.create(containerSpec("one", app), never);
+    await faulty.fail(tool, pattern, fault);
+    await second.garden.removeEverything().catch((error: unknown) => expect(error).toBeInstanceOf(Error));
+    await faulty.heal();
+    await second.garden.removeEverything();
+    expect(await leftovers(own.home, other)).toEqual([]);
+    await second.garden[Symbol.asyncDispose]();
+  });
+
+  it.each(faults)("says it is unwell while runc %s", async (fault) => {
+    await faulty.fail("runc", "--version", fault);
+    await expect(own.garden.ping(never)).rejects.toBeInstanceOf(Error);
+    await faulty.heal();
+    await own.garden.ping(never);
+  });
+
+  it.each(faults)("gives its locks back though flock %s", async (fault) => {
+    const handle = nextHandle();
+    const image = rootFSOfImage(await pushImage(registry.host, { name: `stalls/${handle}`, page: handle }));
+    await faulty.fail("flock", "tidy", fault, true);
+    const making = own.garden.create(spec(handle, image), AbortSignal.timeout(3 * toolDeadlineMs));
+    await making.catch((error: unknown) => expect(error).toBeInstanceOf(Error));
+    await faulty.heal();
+    await own.garden.destroy(handle);
+    const again = await own.garden.create(spec(handle, image), never);
+    expect((await runScript(again, "cat /www/index.html")).text).toBe(handle);
+    await own.garden.destroy(handle);
+    expect(await leftovers(own.home, cell, handle)).toEqual([]);
   });
 });
 

@@ -4,6 +4,9 @@ import { spawn } from "node:child_process";
 import type { Clock } from "@muster/shared/clock";
 import { killGroup, ToolError, toolEnv } from "./exec.js";
 
+/** cat and flock end as soon as their input does. */
+const releaseGraceMs = 2_000;
+
 /**
  * Waits for the lock of `file` (made if it is not there) and holds it until disposed of or until this process ends.
  * @throws ToolError when it is not given within `timeoutMs`, or when aborted.
@@ -51,7 +54,10 @@ export async function lockFile(
   return {
     [Symbol.asyncDispose]: async () => {
       child.stdin.end();
+      // The kernel frees the lock with its holder, however that ends.
+      const cancel = clock.after(releaseGraceMs, () => killGroup(child));
       await ended;
+      cancel();
     },
   };
 }
