@@ -228,7 +228,8 @@ describe("every file", () => {
       linesMatching(
         files.filter(({ name }) => name.endsWith(".ts") && name !== "test/tidy.test.ts"),
         leftOut,
-      ),
+        // What takes long may need a package or a mirror that is not there; its name then says which.
+      ).filter((line) => !(line.startsWith("test/long/") && line.includes("describe.skipIf("))),
     ).toEqual([]);
   });
 
