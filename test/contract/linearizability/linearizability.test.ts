@@ -17,4 +17,4 @@ it("under faults of every kind calls are linearizable, and nothing acknowledged 
   expect(report.calls.acknowledged_writes).toBeGreaterThan(400);
   expect(report.calls.unknown).toBeGreaterThan(0);
   expect(report.task_keys).toBeGreaterThan(0);
-}, 180_000);
+}, 300_000);
