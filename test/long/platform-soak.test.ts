@@ -1,6 +1,7 @@
 // Five hundred starts and stops through every service: what the machine has of the cell, and what the services hold, is the same before and
 // after. The garden by itself is put through the same in test/cluster/garden.test.ts.
 import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leftovers } from "../support/garden.js";
 import { type SoakCounts, soakCounts } from "../support/garden-soak.js";
@@ -62,16 +63,37 @@ async function serviceCounts(pid: number): Promise<ServiceCounts> {
   return { pid, files, threads: numberOf("Threads"), memoryMb: Math.round(numberOf("VmRSS") / 1_024) };
 }
 
-async function counts(): Promise<Counts> {
-  const pids = await Promise.all(roles.map(async (role) => [role, (await platform.service(role)).pid] as const));
+const pidsOf = (): Promise<(readonly [string, number])[]> =>
+  Promise.all(roles.map(async (role) => [role, (await platform.service(role)).pid] as const));
+
+async function counts(pids: readonly (readonly [string, number])[]): Promise<Counts> {
   const services = await Promise.all(pids.map(async ([role, pid]) => [role, await serviceCounts(pid)] as const));
-  const rep = pids[0]?.[1] ?? 0;
   const files = await readdir(platform.home, { recursive: true });
   return {
-    cell: await soakCounts(platform.home, cellId, rep),
+    cell: await soakCounts(platform.home, cellId, pids[0]?.[1] ?? 0),
     records: files.filter((file) => /cells\/.*\/containers\/[^/]+\.json$/.test(file)).length,
     services: Object.fromEntries(services),
   };
+}
+
+/** Everything but memory, which is never the same twice, as text. */
+const lasting = ({ cell, records: kept, services }: Counts): string =>
+  JSON.stringify({ cell, kept, files: Object.entries(services).map(([role, { files }]) => [role, files]) }, undefined, 1);
+
+/** Counts that were the same twice in a row: what was on its way out, a tool or a connection of the command line, is out. */
+async function settled(pids: readonly (readonly [string, number])[]): Promise<Counts> {
+  let last = await counts(pids);
+  const same = async (): Promise<boolean> => {
+    const before = last;
+    last = await counts(pids);
+    return lasting(before) === lasting(last);
+  };
+  // Reading does not change them; a second is longer than any of that takes to end.
+  for (let seconds = 0; seconds < 60; seconds += 1) {
+    await sleep(1_000);
+    if (await same()) break;
+  }
+  return last;
 }
 
 /** Every seventh is killed first, so that the container is made twice. */
@@ -91,34 +113,18 @@ async function cycle(n: number): Promise<void> {
   await untilGone(platform.home, cellId, handles, patienceMs);
 }
 
-/** Everything but memory, which is never the same twice. */
-const lasting = ({ cell, records: kept, services }: Counts) => ({
-  cell,
-  records: kept,
-  services: Object.fromEntries(Object.entries(services).map(([role, { pid, files }]) => [role, { pid, files }])),
-});
-
 describe("five hundred starts and stops", () => {
   it("leave the cell and every service as they were", { timeout: 3_600_000 }, async () => {
     for (let n = 0; n < warmUp; n += 1) await cycle(n);
-    const before = await counts();
+    const pids = await pidsOf();
+    const before = await settled(pids);
     const begunMs = performance.now();
     for (let n = 0; n < cycles; n += 1) await cycle(warmUp + n);
     const seconds = Math.round((performance.now() - begunMs) / 1_000);
-    let after = await counts();
-    // What is on its way out may take a moment: a tool that has just ended, a file that is being closed.
-    await platform
-      .eventually(
-        "everything is as before",
-        async () => {
-          after = await counts();
-          return JSON.stringify(lasting(after)) === JSON.stringify(lasting(before));
-        },
-        30_000,
-      )
-      .catch(() => undefined);
+    const after = await settled(pids);
     process.stderr.write(`${JSON.stringify({ cycles, seconds, before, after })}\n`);
-    expect(lasting(after)).toEqual(lasting(before));
+    expect(lasting(after)).toBe(lasting(before));
+    expect(await pidsOf(), "no service was started again").toEqual(pids);
     const grown = (after.services.rep?.memoryMb ?? 0) - (before.services.rep?.memoryMb ?? 0);
     // 100 KiB kept of each container would be noticed; what Node holds in reserve comes and goes.
     expect(grown).toBeLessThan(50);
