@@ -43,7 +43,7 @@ describe("start-up and liveness", () => {
       "CELL stdout: Starting health monitoring of container",
       "CELL stdout: Container became healthy",
       `HEALTH stderr: ${text}`,
-      "CELL stdout: Container became unhealthy",
+      "CELL stderr: Container became unhealthy",
     ]);
     await world.stop();
   });
@@ -58,7 +58,7 @@ describe("start-up and liveness", () => {
     expect(said(world).slice(0, 3)).toEqual([
       "CELL stdout: Starting health monitoring of container",
       `CHECK stderr: ${text}`,
-      "CHECK stderr: Failed after 3s: startup health check never passed.",
+      "CELL stderr: Failed after 3s: startup health check never passed.",
     ]);
     await world.stop();
   });
@@ -92,12 +92,29 @@ describe("readiness", () => {
     expect(theRow(world)?.routable).toBe(true);
     const passed = "Container passed the readiness health check. Container marked ready and added to route pool.";
     expect(said(world)).toEqual([
-      "CELL stdout: Starting readiness health monitoring of container",
-      `CELL stdout: ${passed}`,
+      "HEALTH stdout: Starting readiness health monitoring of container",
+      `HEALTH stdout: ${passed}`,
       "HEALTH stderr: Readiness check unsuccessful: port 8080 is closed",
-      "CELL stdout: Container failed the readiness health check. Container marked not ready and removed from route pool.",
-      `CELL stdout: ${passed}`,
+      "HEALTH stdout: Container failed the readiness health check. Container marked not ready and removed from route pool.",
+      `HEALTH stdout: ${passed}`,
     ]);
+    await world.stop();
+  });
+
+  it("is looked at anew by the next rep, which says so only when it has changed", async () => {
+    const { world, failing } = await probed();
+    const guid = await world.placed("p", definition({ readinessChecks: [tcp(8080, 5_000n)] }));
+    expect(theRow(world)).toMatchObject({ state: "RUNNING", routable: true });
+    await world.stop();
+    world.restart();
+    await world.clock.advance(4_000);
+    expect(said(world)).toEqual(["HEALTH stdout: Starting readiness health monitoring of container"]);
+    await world.stop();
+    failing.add(8080);
+    world.restart();
+    await world.clock.advance(1_000);
+    expect(theRow(world)).toMatchObject({ state: "RUNNING", routable: false, crashCount: 0 });
+    expect(theRow(world)?.instanceKey?.instanceGuid).toBe(guid);
     await world.stop();
   });
 

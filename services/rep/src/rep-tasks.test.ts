@@ -1,7 +1,7 @@
 // Tasks on a cell: from work to result, and through cancels, failures, restarts and a BBS that is away.
 import type { TaskDefinition } from "@muster/proto/models/task";
 import { BbsError } from "@muster/shared/errors";
-import { pack } from "tar-stream";
+import { type Pack, pack } from "tar-stream";
 import { describe, expect, it } from "vitest";
 import { action, cellId, openWorld, task, taskDefinition, taskWork, type World } from "./testing/world.js";
 
@@ -9,9 +9,10 @@ const exit = (exitStatus: number, afterMs = 100) => ({
   behaviour: () => ({ afterMs, exit: { exitStatus, signal: undefined, outOfMemory: false } }),
 });
 
-const file = async (text: string): Promise<Uint8Array> => {
+const file = (text: string): Promise<Uint8Array> => tarOf((tar) => tar.entry({ name: "result.json" }, text));
+const tarOf = async (fill: (tar: Pack) => void): Promise<Uint8Array> => {
   const tar = pack();
-  tar.entry({ name: "result.json" }, text);
+  fill(tar);
   tar.finalize();
   const chunks: Buffer[] = [];
   for await (const chunk of tar) chunks.push(chunk as Buffer);
@@ -83,6 +84,21 @@ describe("a task", () => {
     const world = await openWorld({ ...exit(code), files: (_spec, path) => tars.get(path) });
     await placed(world, "t", { resultFile: "/r" });
     expect(world.bbs.tasks.get("t")).toMatchObject({ state: "COMPLETED", failed: true, failureReason: reason, result });
+    await world.stop();
+  });
+
+  it.each([
+    { what: "a folder, with a file in it", type: "directory", inside: "in/file" },
+    { what: "a pipe", type: "fifo", inside: undefined },
+    { what: "a device", type: "character-device", inside: undefined },
+  ] as const)("whose result is $what has none", async ({ type, inside }) => {
+    const tar = await tarOf((to) => {
+      to.entry({ name: "in", type });
+      if (inside !== undefined) to.entry({ name: inside }, "not the result");
+    });
+    const world = await openWorld({ ...exit(0), files: () => tar });
+    await placed(world, "t", { resultFile: "/in" });
+    expect(world.bbs.tasks.get("t")).toMatchObject({ failed: true, failureReason: "failed to fetch result", result: "" });
     await world.stop();
   });
 

@@ -14,6 +14,8 @@ export interface HealthOptions {
 
 const firstDelayMs = 25;
 const maxDelayMs = 2_000;
+/** A last probe may take this long when the time is over, or nearly. Source: Diego's default time-out of one. */
+const lastProbeMs = 1_000;
 
 /** Resolves false when the signal aborted meanwhile. */
 async function pause(options: Pick<HealthOptions, "clock" | "signal">, ms: number): Promise<boolean> {
@@ -35,7 +37,8 @@ export type StartupResult = { readonly ok: true } | { readonly ok: false; readon
 
 /**
  * Probes every check until it passed once. `startTimeoutMs` 0 waits for ever. `undefined`: the signal aborted first.
- * A probe under way when the time is over is waited for, and its success counts.
+ * Each has a last try when its time is over. No probe has longer than what is left of the time, or a second: one that may take an hour
+ * must not keep a start waiting.
  */
 export async function awaitStartup(
   options: HealthOptions,
@@ -48,7 +51,7 @@ export async function awaitStartup(
   const passes = async (check: Check): Promise<StartupResult | undefined> => {
     let attempts = 0;
     for (let delayMs = firstDelayMs; ; delayMs = Math.min(maxDelayMs, delayMs * 2)) {
-      const text = await ask(options, check);
+      const text = await ask(options, { ...check, timeoutMs: Math.min(check.timeoutMs, Math.max(leftMs(), lastProbeMs)) });
       attempts += 1;
       if (options.signal.aborted) return undefined;
       if (text === undefined) return { ok: true };
@@ -69,45 +72,58 @@ export async function awaitStartup(
   };
 }
 
-/** Resolves to the text of the first check that fails, at its interval; `undefined` when the signal aborts. */
+/** Resolves to the text of the first check that fails, now or at its interval; `undefined` when the signal aborts. */
 export function awaitUnhealthy(options: HealthOptions, checks: readonly Check[]): Promise<string | undefined> {
   const watch = async (check: Check): Promise<string | undefined> => {
-    while (await pause(options, check.intervalMs)) {
+    do {
       const text = await ask(options, check);
       if (options.signal.aborted) return undefined;
       if (text !== undefined) return texts.livenessFailed(text);
-    }
+    } while (await pause(options, check.intervalMs));
     return undefined;
   };
   return Promise.race(checks.map(watch));
 }
 
-/** Calls `onChange` whenever the container as a whole turns ready or unready; starts out as unready. */
-export async function watchReadiness(
-  options: HealthOptions,
-  checks: readonly Check[],
-  onChange: (ready: boolean, text: string) => void,
-): Promise<void> {
-  const passing = checks.map(() => false);
-  let ready = false;
-  const watch = async (check: Check, at: number): Promise<void> => {
-    let delayMs = firstDelayMs;
-    let passedOnce = false;
-    while (!options.signal.aborted) {
+export interface Readiness {
+  readonly checks: readonly Check[];
+  /** Whether the container is ready as far as anybody knows: an earlier rep may have found out. */
+  readonly ready: boolean;
+  /** `text` says why it is ready no more. */
+  readonly onChange: (ready: boolean, text: string) => void;
+}
+
+/**
+ * Turns by turns, until the signal aborts: every check is probed until it has passed, which makes the container ready; then each at its
+ * interval until one fails. A container that has been ready is given 2 s before it is looked at again.
+ */
+export async function watchReadiness(options: HealthOptions, { checks, ready, onChange }: Readiness): Promise<void> {
+  const untilPassed = async (check: Check): Promise<void> => {
+    for (let delayMs = firstDelayMs; (await ask(options, check)) !== undefined; delayMs = Math.min(maxDelayMs, delayMs * 2))
+      if (!(await pause(options, delayMs))) return;
+  };
+  const untilFailed = async (check: Check, signal: AbortSignal): Promise<string> => {
+    for (;;) {
       const text = await ask(options, check);
-      if (options.signal.aborted) return;
-      passing[at] = text === undefined;
-      passedOnce ||= text === undefined;
-      const now = passing.every((one) => one);
-      if (now !== ready) {
-        ready = now;
-        onChange(ready, text === undefined ? "" : texts.readinessFailed(text));
-      }
-      if (!(await pause(options, passedOnce ? check.intervalMs : delayMs))) return;
-      delayMs = Math.min(maxDelayMs, delayMs * 2);
+      if (text !== undefined || !(await pause({ ...options, signal }, check.intervalMs))) return text ?? "";
     }
   };
-  await Promise.all(checks.map(watch));
+  for (let known = ready; !options.signal.aborted; ) {
+    if (known) {
+      const over = new AbortController();
+      const either = AbortSignal.any([options.signal, over.signal]);
+      const text = await Promise.race(checks.map((check) => untilFailed(check, either)));
+      over.abort();
+      if (options.signal.aborted) return;
+      onChange(false, texts.readinessFailed(text));
+      known = false;
+      if (!(await pause(options, maxDelayMs))) return;
+    }
+    await Promise.all(checks.map(untilPassed));
+    if (options.signal.aborted) return;
+    onChange(true, "");
+    known = true;
+  }
 }
 
 /** Resolves to `undefined` when the monitor action succeeded, else to why not. */

@@ -7,10 +7,14 @@ import type { Check } from "../plan/index.js";
 const maxRequests = 10;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
+/** A page that is longer is not read to its end. */
+const maxBodyBytes = 1_048_576;
+
 type Answer = { readonly status: number; readonly location: string | undefined };
 
 function get(host: string, port: number, path: string, signal: AbortSignal): Promise<Answer> {
   return new Promise((resolve, reject) => {
+    let answered = false;
     const call = request(
       {
         host,
@@ -22,13 +26,23 @@ function get(host: string, port: number, path: string, signal: AbortSignal): Pro
         headers: { "user-agent": "diego-healthcheck", "x-forwarded-proto": "https", connection: "close" },
       },
       (response) => {
-        response.resume();
-        response.on("error", () => undefined);
-        resolve({ status: response.statusCode ?? 0, location: response.headers.location });
-        call.destroy();
+        let bytes = 0;
+        answered = true;
+        const finish = (): void => {
+          resolve({ status: response.statusCode ?? 0, location: response.headers.location });
+          call.destroy();
+        };
+        // Servers complain of a reader that goes away in the middle; but neither its length nor its end makes the answer another.
+        response.on("data", (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes > maxBodyBytes) finish();
+        });
+        for (const end of ["end", "error", "close"]) response.on(end, finish);
       },
     );
-    call.on("error", reject);
+    call.on("error", (error) => {
+      if (!answered) reject(error);
+    });
     call.end();
   });
 }

@@ -83,10 +83,8 @@ export class Life {
       if (result === undefined) return never;
       if (!result.ok) {
         if (!info.monitored) voice.sayHealth(record, result.text);
-        voice.sayHealth(
-          record,
-          info.monitored ? texts.monitorNeverPassed(result.afterMs) : texts.startupNeverPassed(result.afterMs),
-        );
+        const neverPassed = info.monitored ? texts.monitorNeverPassed : texts.startupNeverPassed;
+        voice.say(record, neverPassed(result.afterMs), "stderr");
         return texts.neverHealthy(result.afterMs, result.text);
       }
       if (liveness.any) voice.say(record, texts.healthy);
@@ -99,7 +97,7 @@ export class Life {
     const text = await liveness.failure();
     if (text === undefined) return never;
     if (!info.monitored) voice.sayHealth(record, text);
-    voice.say(record, texts.unhealthy);
+    voice.say(record, texts.unhealthy, "stderr");
     return texts.becameUnhealthy(text);
   }
 
@@ -124,13 +122,15 @@ export class Life {
 
   #startReadiness(guid: InstanceGuid, record: ContainerRecord, options: HealthOptions): void {
     const { voice, registry, save } = this.#options;
-    voice.say(record, texts.readinessStarted);
-    void watchReadiness(options, record.startInfo?.readinessChecks ?? [], (routable, text) => {
+    voice.sayHealth(record, texts.readinessStarted, "stdout");
+    const onChange = (routable: boolean, text: string): void => {
       if (text !== "") voice.sayHealth(record, text);
-      voice.say(record, routable ? texts.ready : texts.notReady);
+      voice.sayHealth(record, routable ? texts.ready : texts.notReady, "stdout");
       registry.updateIf(guid, ["running"], (now) => ({ ...now, routable }));
       save(guid);
-    });
+    };
+    const ready = registry.get(guid)?.routable === true;
+    void watchReadiness(options, { checks: record.startInfo?.readinessChecks ?? [], ready, onChange });
   }
 
   #probe(container: Container, check: Check): Promise<string | undefined> {

@@ -116,8 +116,8 @@ describe("a run step", () => {
     fail.set("/app", new Error("no such file"));
     const { seen } = start(run("/app"));
     await clock.advance(0);
-    expect(seen).toEqual({ ready: false, result: { ok: false, text: "failed to start process: no such file" } });
-    expect(lines).toEqual(["APP stderr failed-creating-process: no such file"]);
+    expect(seen).toEqual({ ready: false, result: { ok: false, text: "no such file" } });
+    expect(lines).toEqual(["APP stdout failed-creating-process: no such file"]);
   });
 
   it("is asked to end with SIGTERM", async () => {
@@ -215,6 +215,16 @@ describe("groups", () => {
     await clock.advance(0);
     expect(process("/b").signals).toEqual(["SIGTERM"]);
     expect(seen.result).toEqual({ ok: false, text: "Codependent step exited" });
+  });
+
+  it("codependent tells what ended loudly in the order of the ends, and also of a process that no signal ends", async () => {
+    const { clock, start, process } = world();
+    const { seen } = start(codependent(run("/a"), run("/b"), serial(run("/c"))));
+    await clock.advance(0);
+    process("/a").signal = async () => undefined;
+    process("/c").end({ exitStatus: 3 });
+    await clock.advance(11_000);
+    expect(seen.result).toEqual({ ok: false, text: "C: Exited with status 3; process did not exit" });
   });
 
   it("a stop reaches every member", async () => {

@@ -125,8 +125,8 @@ function runStep(action: RunAction, place: Place): StepHandle {
       process = await host.startProcess(place.id, action, output.sink);
     } catch (error) {
       if (stopAsked) return cancelled;
-      say(place, source, "stderr", `failed-creating-process: ${messageOf(error)}`);
-      return { ok: false, text: `failed to start process: ${messageOf(error)}` };
+      if (!action.suppressLogOutput) say(place, source, "stdout", `failed-creating-process: ${messageOf(error)}`);
+      return { ok: false, text: messageOf(error) };
     }
     ready.resolve();
     const stopped = stopping.promise.then(() => terminate(host, process, killed)).then(() => undefined);
@@ -134,13 +134,13 @@ function runStep(action: RunAction, place: Place): StepHandle {
     output.flush();
     if (exit === undefined) {
       const last = await Promise.race([process.exited, Promise.resolve(undefined)]);
-      if (last === undefined) return { ok: false, text: "process did not exit", quiet: true };
+      if (last === undefined) return { ok: false, text: "process did not exit" };
     }
     const { exitStatus, outOfMemory } = exit ?? (await process.exited);
-    const text = exitText(exitStatus, outOfMemory, exceededMs);
-    if (!action.suppressLogOutput) say(place, source, "stdout", `Exit status ${text}`);
+    const ended = { exitStatus, outOfMemory };
+    if (!action.suppressLogOutput) say(place, source, "stdout", `Exit status ${exitText(ended, exceededMs)}`);
     if (stopAsked) return { ...cancelled, text: exceededMs === undefined ? "cancelled" : "exceeded graceful shutdown interval" };
-    return { ok: exitStatus === 0, text: `${source}: Exited with status ${text}` };
+    return { ok: exitStatus === 0, text: `${source}: Exited with status ${exitText(ended)}` };
   };
   return {
     ready: ready.promise,
@@ -200,15 +200,18 @@ function groupStep(actions: readonly Action[], place: Place, source: string, cod
   const stop = (): void => {
     for (const step of steps) step.stop();
   };
+  /** In the order of their ends: what came first is the cause of the rest. */
+  const ended: StepResult[] = [];
   const ends = steps.map(async (step): Promise<StepResult> => {
     const result = await step.done;
     if (!codependent) return result;
+    ended.push(result.ok ? { ok: false, text: "Codependent step exited" } : result);
     stop();
-    return result.ok ? { ok: false, text: "Codependent step exited" } : result;
+    return result;
   });
   return {
     ready: Promise.all(steps.map((step) => step.ready)).then(() => undefined),
-    done: Promise.all(ends).then(joined),
+    done: Promise.all(ends).then((results) => joined(codependent ? ended : results)),
     stop,
   };
 }

@@ -30,8 +30,9 @@ export class Voice {
     else this.#options.logs.say(record.key, record.instanceGuid, source, text, stream);
   }
 
-  sayHealth(record: ContainerRecord, text: string): void {
-    this.sayAs(record, record.startInfo?.healthSource || "HEALTH", text, "stderr");
+  /** What checks have found out, under the source their definition chose. */
+  sayHealth(record: ContainerRecord, text: string, stream: LogStreamName = "stderr"): void {
+    this.sayAs(record, record.startInfo?.healthSource || "HEALTH", text, stream);
   }
 
   /** What the app says, as much of it as it may; the cell's own lines are not limited. */

@@ -18,9 +18,11 @@ describe("an exit", () => {
   it.each([
     [{ status: 1, oom: false, exceeded: undefined }, "1"],
     [{ status: 137, oom: true, exceeded: undefined }, "137 (out of memory)"],
+    [{ status: 0, oom: true, exceeded: undefined }, "0"],
     [{ status: 137, oom: false, exceeded: 10_000 }, "137 (exceeded 10s graceful shutdown interval)"],
+    [{ status: 137, oom: true, exceeded: 10_000 }, "137 (exceeded 10s graceful shutdown interval) (out of memory)"],
   ])("%o reads %s", ({ status, oom, exceeded }, text) => {
-    expect(exitText(status, oom, exceeded)).toBe(text);
+    expect(exitText({ exitStatus: status, outOfMemory: oom }, exceeded)).toBe(text);
   });
 });
 

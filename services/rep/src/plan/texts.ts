@@ -12,12 +12,19 @@ export function durationText(ms: number): string {
   return minutes > 0 ? `${minutes}m${seconds}` : seconds;
 }
 
-/** The last words about a process: ` (out of memory)` and the graceful interval are told when they had a part in it. */
-export function exitText(exitStatus: number, outOfMemory: boolean, exceededGracefulMs: number | undefined): string {
-  const memory = outOfMemory ? " (out of memory)" : "";
+interface Exit {
+  readonly exitStatus: number;
+  readonly outOfMemory: boolean;
+}
+
+/**
+ * The last words about a process: the graceful interval when it had a part in its end, then that something in its container was killed for
+ * want of memory, unless the process itself ended well.
+ */
+export function exitText({ exitStatus, outOfMemory }: Exit, exceededGracefulMs?: number): string {
   const graceful =
     exceededGracefulMs === undefined ? "" : ` (exceeded ${durationText(exceededGracefulMs)} graceful shutdown interval)`;
-  return `${exitStatus}${memory}${graceful}`;
+  return `${exitStatus}${graceful}${outOfMemory && exitStatus !== 0 ? " (out of memory)" : ""}`;
 }
 
 /** Bytes as Cloud Foundry prints them: 12M, 1.5K, 900B. */
