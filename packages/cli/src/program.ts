@@ -125,9 +125,14 @@ export function makeProgram(makeContext: MakeContext, version: string): Command 
   remote("restart-app-instance <name> <index>", "replace one instance", "restart-app-instance web 0").action(
     (name, index, _, command) => restartInstance(contextOf(command), name, index),
   );
-  remote("logs <name>", "follow an app's output", "logs web --recent")
+  remote(
+    "logs <name>",
+    "follow an app's output, or a task's until it is over (its guid in the place of a name)",
+    "logs web --recent",
+  )
     .option("--recent", "print what is kept, then end")
     .option("--instance <index>", "of one instance only")
+    .option("--task <id>", "of a task of the app: its guid, the beginning of its own part, or its name")
     .action((name, options, command) => logs(contextOf(command), name, options));
   remote("events <name>", "what happened to an app's instances and tasks, newest first", "events web")
     .option("--limit <n>", "how many, at most 1000 (50)")

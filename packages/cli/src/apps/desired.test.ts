@@ -1,6 +1,7 @@
 // A version as a DesiredLRP and back.
 import type { ImageMetadata } from "@muster/garden";
 import { parseImage } from "@muster/garden/image-ref";
+import { DesiredLRP } from "@muster/proto/models/desired_lrp";
 import { describe, expect, it } from "vitest";
 import { type AppAnnotation, formatAnnotation, parseAnnotation } from "./annotation.js";
 import { type AppSettings, defaultSettings, desiredOf, settingsOf, successorOf } from "./desired.js";
@@ -65,6 +66,13 @@ describe("a version", () => {
     expect(desired.metricTags.source_id?.static).toBe(appGuid);
   });
 
+  it("is known by its app's guid in its certificate, and finds what it may trust where Cloud Foundry's apps do", () => {
+    expect(desired).toMatchObject({
+      certificateProperties: { organizationalUnit: [`app:${appGuid}`] },
+      trustedSystemCertificatesPath: "/etc/cf-system-certificates",
+    });
+  });
+
   it("wants nothing while stopped, and remembers how many it should", () => {
     const stopped = make({}, { requested_state: "STOPPED" });
     expect(stopped.instances).toBe(0);
@@ -91,6 +99,13 @@ describe("a successor", () => {
     annotation: { ...annotation, version: 2 },
     versionGuid: "next",
     environment: { B: "2" },
+  });
+
+  it("has an identity, whether or not the version before had one", () => {
+    const before = DesiredLRP.fromPartial({ ...make(), certificateProperties: undefined, trustedSystemCertificatesPath: "" });
+    const after = successorOf(before, { annotation, versionGuid: "next", environment: {} });
+    expect(after.certificateProperties).toEqual(make().certificateProperties);
+    expect(after.trustedSystemCertificatesPath).toBe(make().trustedSystemCertificatesPath);
   });
 
   it("differs in guid and environment alone", () => {

@@ -49,6 +49,18 @@ export interface VersionFacts {
   readonly reference: ImageReference;
 }
 
+/** Where Cloud Foundry's apps find what they may trust. Source: cell.md section 10. */
+const trustedCertificatesPath = "/etc/cf-system-certificates";
+
+/**
+ * What an app's and its tasks' certificates say beside the instance itself. The unit is the app's guid, as Diego's users know it, and not the
+ * version's: whoever lets an app in by it lets in the next version too. There are no organisations and spaces to name.
+ */
+export const identityOf = (appGuid: string) => ({
+  certificateProperties: { organizationalUnit: [`app:${appGuid}`] },
+  trustedSystemCertificatesPath: trustedCertificatesPath,
+});
+
 /** Guids of 36 characters each: within Diego's pattern and its 255 characters. */
 export const processGuidOf = (appGuid: string, versionGuid: string): string => `${appGuid}-${versionGuid}`;
 
@@ -91,6 +103,7 @@ export function desiredOf(facts: VersionFacts): DesiredLRP {
     logGuid: appGuid,
     logSource: "CELL",
     annotation: formatAnnotation(annotation),
+    ...identityOf(appGuid),
     egressRules: [{ protocol: "all", destinations: ["0.0.0.0/0"] }],
     metricTags: {
       source_id: { static: appGuid },
@@ -151,6 +164,8 @@ export function successorOf(desired: DesiredLRP, { annotation, versionGuid, envi
     instances: annotation.requested_state === "STARTED" ? annotation.wanted : 0,
     annotation: formatAnnotation(annotation),
     modificationTag: undefined,
+    // A version of before there were identities has none to hand on.
+    ...identityOf(annotation.app_guid),
     ...(run === undefined ? {} : { action: { ...desired.action, runAction: { ...run, env } } }),
   });
 }

@@ -51,6 +51,11 @@ describe("a task", () => {
     });
   });
 
+  it("has the identity of its app", () => {
+    expect(definition.certificateProperties).toEqual(desired.certificateProperties);
+    expect(definition.trustedSystemCertificatesPath).toBe(desired.trustedSystemCertificatesPath);
+  });
+
   it("runs its command by a shell, in /, as the image's user, under its own log source", () => {
     expect(run).toMatchObject({
       path: "/bin/sh",

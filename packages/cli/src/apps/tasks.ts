@@ -5,6 +5,7 @@ import { epochNsToMs, type Task } from "@muster/shared/model";
 import { z } from "zod";
 import { RefusedError, UsageError } from "../exit.js";
 import { appsDomain } from "./annotation.js";
+import { identityOf } from "./desired.js";
 import { cpuWeightOf, environmentOf, ownEnvironmentOf } from "./plan.js";
 import type { AppVersion } from "./versions.js";
 
@@ -63,6 +64,7 @@ export function taskDefinitionOf(desired: DesiredLRP, { annotation, processGuid 
     logSource: "CELL",
     resultFile: wish.resultFile ?? "",
     annotation: JSON.stringify({ name: wish.name, app_guid: appGuid }),
+    ...identityOf(appGuid),
     egressRules: desired.egressRules,
     placementTags: desired.PlacementTags,
     metricTags: {

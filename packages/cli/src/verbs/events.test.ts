@@ -2,7 +2,7 @@
 import type { HistoryEvent } from "@muster/proto/muster/v1/history";
 import { describe, expect, it } from "vitest";
 import { eventShape, eventText, exitStatusOf, lastWordsOf } from "./events.js";
-import type { LogLine } from "./logs.js";
+import type { LogLine } from "./log-lines.js";
 
 const event = (change: Partial<HistoryEvent>): HistoryEvent => ({
   atMs: 1_000n,

@@ -5,7 +5,7 @@ import { findApp } from "../apps/records.js";
 import type { Platform } from "../client/platform.js";
 import { type Context, openSession } from "../context.js";
 import { parseCount } from "../flags.js";
-import { type LogLine, linesOfInstance, sourcesOf } from "./logs.js";
+import { type LogLine, linesOfInstance, sourcesOf } from "./log-lines.js";
 
 export interface EventsOptions {
   readonly limit?: string;

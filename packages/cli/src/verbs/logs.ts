@@ -1,187 +1,156 @@
-// `logs`: the lines of all instances of an app, from every cell that may hold some, kept ones first and then as they come.
-import type { LogsResponse } from "@muster/proto/muster/v1/rep";
-import { serverStream } from "@muster/shared/rpc";
+// `logs`: the lines of all instances of an app, or of one task, from every cell that may hold some, kept ones first and then as they come.
 import { findApp } from "../apps/records.js";
-import { dialRep, repAddressOf } from "../client/peers.js";
+import { findTask, isOver, taskName, tasksOfApp } from "../apps/tasks.js";
 import type { Platform } from "../client/platform.js";
 import { type Context, openSession } from "../context.js";
-import { RefusedError } from "../exit.js";
+import { RefusedError, UsageError } from "../exit.js";
 import { parseCount } from "../flags.js";
+import { type LogLine, linesOf, Printed, print, recentLines, type Source, sourcesOf } from "./log-lines.js";
 
 export interface LogsOptions {
   readonly recent?: boolean;
   readonly instance?: string;
+  /** A task of the app: its guid, the beginning of the guid's own part, or its name. */
+  readonly task?: string;
 }
 
-/** How often a follower looks for cells that have joined, and for a new version of the app. */
+/** How often a follower looks for cells that have joined, for a new version of the app, and whether a task is over. */
 const lookMs = 1_000;
-/** A cell that does not tell its kept lines in this time is left out of --recent, with a note. */
-const recentMs = 10_000;
-/** LOG_STREAM_STDERR of rep.proto. */
-const stderrStream = 2;
 
-export interface LogLine {
-  readonly time: string;
-  readonly time_ns: string;
-  readonly source: string;
-  readonly index: number;
-  readonly instance_guid: string;
-  readonly stream: "stdout" | "stderr";
-  readonly line: string;
-}
-
-/** Pure. */
-export const logLine = (message: LogsResponse): LogLine => ({
-  time: new Date(Number(message.timeNs / 1_000_000n)).toISOString(),
-  time_ns: message.timeNs.toString(),
-  source: message.source,
-  index: message.index,
-  instance_guid: message.instanceGuid,
-  stream: message.stream === stderrStream ? "stderr" : "stdout",
-  line: Buffer.from(message.line)
-    .toString("utf8")
-    .replace(/\r?\n$/, ""),
-});
-
-/** As cf prints it: time, source with index, which output, text. Pure. */
-export const formatLogLine = (line: LogLine): string =>
-  `${line.time} [${line.source}/${line.index}] ${line.stream === "stderr" ? "ERR" : "OUT"} ${line.line}`;
-
+/** `name`: an app's, or the guid of a task, whoever made it. @throws RefusedError when there is neither. */
 export async function logs(context: Context, name: string, options: LogsOptions): Promise<void> {
   const index =
     options.instance === undefined ? undefined : parseCount(options.instance, "--instance", { min: 0, max: 1_000_000 });
+  if (index !== undefined && options.task !== undefined)
+    throw new UsageError("--instance and --task do not go together", "a task has one container at a time");
   using session = openSession(context);
-  const wanted = (line: LogLine): boolean => index === undefined || line.index === index;
-  if (options.recent === true) await printRecent(context, session.platform, name, wanted);
-  else await follow(context, session.platform, name, wanted);
+  const { platform } = session;
+  const taskGuid = options.task === undefined ? undefined : await taskOfApp(platform, name, options.task);
+  const app = taskGuid === undefined ? await processOf(platform, name) : undefined;
+  if (app === undefined) await taskLogs(context, platform, taskGuid ?? name, options.recent === true);
+  else {
+    const wanted = (line: LogLine): boolean => index === undefined || line.index === index;
+    if (options.recent === true) await printRecent(context, platform, app, wanted);
+    else await follow(context, platform, name, wanted);
+  }
 }
 
-const print = ({ out }: Context, line: LogLine): void => {
-  if (out.json) out.event(line);
-  else out.raw(`${formatLogLine(line)}\n`);
-};
-
-export interface Source {
-  readonly cellId: string;
-  readonly address: string;
+/** The process guid people see of an app; `undefined` when no app has this name. */
+async function processOf(platform: Platform, name: string): Promise<string | undefined> {
+  try {
+    return (await findApp(platform, name)).current.processGuid;
+  } catch (error) {
+    if (error instanceof RefusedError) return undefined;
+    throw error;
+  }
 }
 
-export const sourcesOf = async (platform: Platform): Promise<Source[]> =>
-  (await platform.cells()).map((cell) => ({ cellId: cell.cellId, address: repAddressOf(cell) }));
+async function taskOfApp(platform: Platform, appName: string, id: string): Promise<string> {
+  const appGuid = (await findApp(platform, appName)).current.annotation.app_guid;
+  const { tables } = await platform.snapshot(["task"]);
+  return findTask(tasksOfApp(tables.tasks.values(), appGuid), appGuid, id).taskGuid;
+}
 
 async function printRecent(
   context: Context,
   platform: Platform,
-  name: string,
+  processGuid: string,
   wanted: (line: LogLine) => boolean,
 ): Promise<void> {
-  const { current } = await findApp(platform, name);
-  for (const line of await recentLines(context, platform, current.processGuid)) if (wanted(line)) print(context, line);
+  for (const line of await recentLines(context, platform, processGuid)) if (wanted(line)) print(context, line);
 }
 
-/** The kept lines of a process from all cells, oldest first. Cells that do not tell are noted. */
-async function recentLines({ out }: Context, platform: Platform, processGuid: string): Promise<LogLine[]> {
-  const lines: LogLine[] = [];
-  await Promise.all(
-    (await sourcesOf(platform)).map(async (source) => {
-      try {
-        const bounds = { deadlineMs: recentMs, signal: platform.signal };
-        for await (const line of linesOf(platform, source, processGuid, false, bounds)) lines.push(line);
-      } catch (error) {
-        platform.signal.throwIfAborted();
-        out.note(`muster: ${source.cellId} does not tell its logs: ${error instanceof Error ? error.message : String(error)}`);
-      }
-    }),
-  );
-  return lines.sort(compareTimes);
-}
+/** One reading of each cell at a time; one that broke is taken up at the next look, without repeating lines. */
+class Tails {
+  readonly #context: Context;
+  readonly #platform: Platform;
+  readonly #wanted: (line: LogLine) => boolean;
+  readonly #open = new Set<string>();
+  readonly #printed = new Printed();
+  readonly #done = new AbortController();
 
-/** The kept lines of one instance from its cell; none where the cell does not tell. */
-export async function linesOfInstance(
-  platform: Platform,
-  source: Source,
-  wanted: { readonly processGuid: string; readonly instanceGuid: string },
-): Promise<LogLine[]> {
-  const lines: LogLine[] = [];
-  try {
-    const bounds = { deadlineMs: recentMs, signal: platform.signal };
-    for await (const line of linesOf(platform, source, wanted.processGuid, false, bounds)) {
-      if (wanted.instanceGuid === "" || line.instance_guid === wanted.instanceGuid) lines.push(line);
+  constructor(context: Context, platform: Platform, wanted: (line: LogLine) => boolean) {
+    this.#context = context;
+    this.#platform = platform;
+    this.#wanted = wanted;
+  }
+
+  /** Opens what is not open. @throws what the platform throws */
+  async look(guid: string): Promise<void> {
+    for (const source of await sourcesOf(this.#platform)) {
+      const key = `${source.cellId}/${guid}`;
+      if (this.#open.has(key)) continue;
+      this.#open.add(key);
+      void this.#tail(source, guid).finally(() => this.#open.delete(key));
     }
-  } catch {
-    platform.signal.throwIfAborted();
   }
-  return lines.sort(compareTimes);
-}
 
-/** How much of a failed start's output is worth showing. */
-const lastWords = 12;
-
-/** The last lines of a process that did not start, on stderr. */
-export async function showLastWords(context: Context, platform: Platform, processGuid: string): Promise<void> {
-  for (const line of (await recentLines(context, platform, processGuid)).slice(-lastWords))
-    context.out.note(`  ${formatLogLine(line)}`);
-}
-
-const compareTimes = (a: LogLine, b: LogLine): number => {
-  const difference = BigInt(a.time_ns) - BigInt(b.time_ns);
-  return difference < 0n ? -1 : difference > 0n ? 1 : 0;
-};
-
-async function* linesOf(
-  platform: Platform,
-  source: Source,
-  processGuid: string,
-  followOn: boolean,
-  bounds: { readonly deadlineMs?: number; readonly signal: AbortSignal },
-): AsyncGenerator<LogLine, void, undefined> {
-  const rep = dialRep(platform, source);
-  try {
-    const request = { instanceGuid: "", processGuid, follow: followOn };
-    for await (const message of serverStream(rep.logs.bind(rep), request, bounds)) yield logLine(message);
-  } finally {
-    rep.close();
+  /** Lets the cells go, and prints what they still have to say. */
+  async finish(guid: string): Promise<void> {
+    this.#done.abort();
+    const isNew = this.#printed.reading();
+    for (const line of await recentLines(this.#context, this.#platform, guid)) if (isNew(line)) print(this.#context, line);
   }
-}
 
-/** Follows every cell until interrupted or until the app is gone; a stream that breaks is opened again without repeating lines. */
-async function follow(context: Context, platform: Platform, name: string, wanted: (line: LogLine) => boolean): Promise<void> {
-  const done = new AbortController();
-  const signal = AbortSignal.any([platform.signal, done.signal]);
-  const open = new Set<string>();
-  const printedUpTo = new Map<string, bigint>();
-  const tail = async (source: Source, processGuid: string, key: string): Promise<void> => {
+  close(): void {
+    this.#done.abort();
+  }
+
+  async #tail(source: Source, guid: string): Promise<void> {
+    const signal = AbortSignal.any([this.#platform.signal, this.#done.signal]);
+    const isNew = this.#printed.reading();
     try {
-      for await (const line of linesOf(platform, source, processGuid, true, { signal })) {
-        const ns = BigInt(line.time_ns);
-        const mark = `${key}/${line.instance_guid}`;
-        if (ns <= (printedUpTo.get(`${mark}/before`) ?? -1n)) continue;
-        printedUpTo.set(mark, ns);
-        if (wanted(line)) print(context, line);
+      for await (const line of linesOf(this.#platform, source, guid, true, { signal })) {
+        if (signal.aborted) return;
+        if (isNew(line) && this.#wanted(line)) print(this.#context, line);
       }
     } catch {
       // The next look opens it again.
-    } finally {
-      for (const [mark, ns] of [...printedUpTo]) {
-        if (mark.startsWith(`${key}/`) && !mark.endsWith("/before")) printedUpTo.set(`${mark}/before`, ns);
-      }
-      open.delete(key);
     }
-  };
+  }
+}
+
+/** Follows every cell until interrupted or until the app is gone. */
+async function follow(context: Context, platform: Platform, name: string, wanted: (line: LogLine) => boolean): Promise<void> {
+  const tails = new Tails(context, platform, wanted);
   try {
     for (;;) {
-      const { current } = await findApp(platform, name);
-      for (const source of await sourcesOf(platform)) {
-        const key = `${source.cellId}/${current.processGuid}`;
-        if (open.has(key)) continue;
-        open.add(key);
-        void tail(source, current.processGuid, key);
-      }
+      await tails.look((await findApp(platform, name)).current.processGuid);
       await platform.clock.sleep(lookMs, platform.signal);
     }
   } catch (error) {
     if (!platform.signal.aborted) throw error instanceof RefusedError ? new RefusedError(`app ${name} is gone`) : error;
   } finally {
-    done.abort();
+    tails.close();
+  }
+}
+
+/** A task's lines are found by its guid in the place of a process guid. Follows until it is over. */
+async function taskLogs(context: Context, platform: Platform, taskGuid: string, recent: boolean): Promise<void> {
+  const task = await platform.task(taskGuid);
+  if (recent || task === undefined) {
+    // Cells keep lines for longer than the BBS keeps a task that is over.
+    const lines = await recentLines(context, platform, taskGuid);
+    if (task === undefined && lines.length === 0)
+      throw new RefusedError(`there is neither an app nor a task ${taskGuid}`, "see `muster apps` and `muster tasks NAME`");
+    for (const line of lines) print(context, line);
+    return;
+  }
+  const tails = new Tails(context, platform, () => true);
+  try {
+    for (let now: typeof task | undefined = task; ; now = await platform.task(taskGuid)) {
+      const over = now === undefined || isOver(now);
+      if (!over) await tails.look(taskGuid);
+      else {
+        await tails.finish(taskGuid);
+        const how = now === undefined ? "is gone" : now.failed ? `failed: ${now.failureReason}` : "ended well";
+        return context.out.note(`muster: task ${taskName(task) || taskGuid} ${how}`);
+      }
+      await platform.clock.sleep(lookMs, platform.signal);
+    }
+  } catch (error) {
+    if (!platform.signal.aborted) throw error;
+  } finally {
+    tails.close();
   }
 }

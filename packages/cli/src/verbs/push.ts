@@ -16,7 +16,7 @@ import { RefusedError, UsageError } from "../exit.js";
 import { parseAppName } from "../flags.js";
 import { inspectorFor, readReference } from "../image/inspect.js";
 import { showApp } from "./apps.js";
-import { showLastWords } from "./logs.js";
+import { showLastWords } from "./log-lines.js";
 
 export interface PushOptions extends PushFlags {
   readonly file?: string;

@@ -18,7 +18,7 @@ import { type Context, openSession } from "../context.js";
 import { RefusedError, TaskFailedError, UsageError, WaitedInVainError } from "../exit.js";
 import { parseCount, parseSizeMb } from "../flags.js";
 import type { Output } from "../output.js";
-import { showLastWords } from "./logs.js";
+import { showLastWords } from "./log-lines.js";
 
 export interface RunTaskOptions {
   readonly command?: string;
