@@ -8,23 +8,21 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rootFSOfImage } from "@muster/garden/image-ref";
 import { Action } from "@muster/proto/models/actions";
-import type { ActualLRP } from "@muster/proto/models/actual_lrp";
-import { ActualLRPsRequest } from "@muster/proto/models/actual_lrp_requests";
-import { DesiredLRP, DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
-import { type Task, TaskDefinition } from "@muster/proto/models/task";
+import { DesiredLRPUpdate } from "@muster/proto/models/desired_lrp";
 import { BBSServiceClient } from "@muster/proto/muster/v1/bbs";
-import { collect, dial, serverStream, unary } from "@muster/shared/rpc";
+import { dial, unary } from "@muster/shared/rpc";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leftovers } from "../support/garden.js";
 import { pushImage, webCommand } from "../support/images.js";
 import { fetchInstance, Platform } from "../support/platform.js";
-import { clientOf, dialPlatform } from "../support/platform-records.js";
+import { clientOf } from "../support/platform-records.js";
 import { startRegistry, type TestRegistry } from "../support/registry.js";
+import { type LRPWish, shell, Work } from "../support/work.js";
 
 const scratch = mkdtempSync(join(tmpdir(), "muster-rep-"));
 let registry: TestRegistry;
 let platform: Platform;
-let bbs: BBSServiceClient;
+let work: Work;
 let files: Server;
 let base = "";
 let image = "";
@@ -67,12 +65,12 @@ beforeAll(async () => {
   const patient = ["--presence-ttl", "60s"];
   platform = await Platform.start(["--cells", "2", "--zones", "2", ...patient, "--insecure-registry", registry.host]);
   await platform.muster("enable-feature-flag", "diego_docker");
-  bbs = dialPlatform(platform.home);
+  work = new Work(platform, rootFs);
 });
 
 afterAll(async () => {
   try {
-    bbs?.close();
+    work?.[Symbol.dispose]();
     await platform?.[Symbol.asyncDispose]();
   } finally {
     await registry.stop();
@@ -83,34 +81,6 @@ afterAll(async () => {
   if (platform === undefined) return;
   for (const cell of ["cell-1", "cell-2"]) expect(await leftovers(platform.home, cell)).toEqual([]);
 });
-
-const shell = (script: string): Action =>
-  Action.fromPartial({ runAction: { path: "/bin/sh", args: ["-c", script], user: "root", logSource: "TASK" } });
-
-async function desire(taskGuid: string, definition: Parameters<typeof TaskDefinition.fromPartial>[0]): Promise<void> {
-  const taskDefinition = TaskDefinition.fromPartial({ rootFs, memoryMb: 64, diskMb: 64, logSource: "TASK", ...definition });
-  await unary(bbs.desireTask.bind(bbs), { taskGuid, domain: "jobs", taskDefinition }, { deadlineMs: 5_000 });
-}
-
-const read = async (taskGuid: string): Promise<Task | undefined> =>
-  (await unary(bbs.taskByGuid.bind(bbs), { taskGuid }, { deadlineMs: 5_000 })).task;
-
-/** `Task.State.Completed`; what follows it has ended too. */
-const completed = 3;
-/** A task that found no cell at its first try, since that was silent for a moment, is tried again after 30 s (rule P3). */
-async function ended(taskGuid: string, ms = 90_000): Promise<Task> {
-  let task: Task | undefined;
-  await platform.eventually(
-    `task ${taskGuid} ends`,
-    async () => {
-      task = await read(taskGuid);
-      return (task?.state ?? 0) >= completed;
-    },
-    ms,
-  );
-  if (task === undefined) throw new Error("no such task");
-  return task;
-}
 
 describe("a task", () => {
   it("downloads, runs one process after another, uploads, and gives its result", async () => {
@@ -125,7 +95,7 @@ describe("a task", () => {
       logSource: "",
     };
     const upload = { artifact: "droplet", from: "/out/droplet", to: `${base}/droplet`, user: "root", logSource: "" };
-    await desire("staging", {
+    await work.desireTask("staging", {
       resultFile: "/out/result",
       action: Action.fromPartial({
         serialAction: {
@@ -138,7 +108,7 @@ describe("a task", () => {
         },
       }),
     });
-    const task = await ended("staging");
+    const task = await work.ended("staging");
     expect(task).toMatchObject({ failed: false, failureReason: "", result: '{"word":"downloaded"}' });
     expect(uploaded.get("/droplet")).toBe("downloaded\n");
   });
@@ -158,23 +128,23 @@ describe("a task", () => {
     asked.length = 0;
     const script = "cat /opt/tools/word > /result; touch /opt/tools/x 2>/dev/null && echo writable >> /result; true";
     for (const guid of ["dep-1", "dep-2", "dep-3"])
-      await desire(guid, { cachedDependencies, resultFile: "/result", action: shell(script) });
+      await work.desireTask(guid, { cachedDependencies, resultFile: "/result", action: shell(script) });
     for (const guid of ["dep-1", "dep-2", "dep-3"])
-      expect(await ended(guid)).toMatchObject({ failed: false, result: "downloaded\n" });
+      expect(await work.ended(guid)).toMatchObject({ failed: false, result: "downloaded\n" });
   });
 
   it("that fails says how, and one that cannot be made is given back with the reason", async () => {
-    await desire("bad", { action: shell("exit 7") });
-    await desire("nowhere", { rootFs: rootFSOfImage(`${registry.host}/check/none:v1`), action: shell("true") });
-    expect(await ended("bad")).toMatchObject({ failed: true, failureReason: "TASK: Exited with status 7" });
-    await platform.eventually("it was rejected", async () => ((await read("nowhere"))?.rejectionCount ?? 0) > 0, 30_000);
-    expect((await read("nowhere"))?.rejectionReason).toMatch(/^failed to create container: /);
-    await unary(bbs.cancelTask.bind(bbs), { taskGuid: "nowhere" }, { deadlineMs: 5_000 });
+    await work.desireTask("bad", { action: shell("exit 7") });
+    await work.desireTask("nowhere", { rootFs: rootFSOfImage(`${registry.host}/check/none:v1`), action: shell("true") });
+    expect(await work.ended("bad")).toMatchObject({ failed: true, failureReason: "TASK: Exited with status 7" });
+    await platform.eventually("it was rejected", async () => ((await work.task("nowhere"))?.rejectionCount ?? 0) > 0, 30_000);
+    expect((await work.task("nowhere"))?.rejectionReason).toMatch(/^failed to create container: /);
+    await work.cancelTask("nowhere");
   });
 
   it("looks at an image without a container", async () => {
-    await desire("look", { action: Action.fromPartial({ inspectImageAction: { imageUrl: rootFs, logSource: "STG" } }) });
-    const task = await ended("look");
+    await work.desireTask("look", { action: Action.fromPartial({ inspectImageAction: { imageUrl: rootFs, logSource: "STG" } }) });
+    const task = await work.ended("look");
     expect(task.failed).toBe(false);
     expect(JSON.parse(task.result)).toMatchObject({
       lifecycle_type: "docker",
@@ -183,17 +153,17 @@ describe("a task", () => {
   });
 
   it("outlives its rep, and is cancelled with ten seconds of grace", async () => {
-    await desire("long", { resultFile: "/result", action: shell("sleep 6; echo survived > /result") });
-    await desire("endless", { action: shell("trap 'exit 0' TERM; while :; do sleep 1; done") });
+    await work.desireTask("long", { resultFile: "/result", action: shell("sleep 6; echo survived > /result") });
+    await work.desireTask("endless", { action: shell("trap 'exit 0' TERM; while :; do sleep 1; done") });
     await platform.eventually(
       "both run",
-      async () => (await Promise.all(["long", "endless"].map(read))).every((task) => task?.state === 2),
+      async () => (await Promise.all(["long", "endless"].map((guid) => work.task(guid)))).every((task) => task?.state === 2),
       20_000,
     );
     for (const cell of ["cell-1", "cell-2"]) process.kill((await platform.service("rep", cell)).pid, "SIGKILL");
-    expect(await ended("long")).toMatchObject({ failed: false, failureReason: "", result: "survived\n" });
-    await unary(bbs.cancelTask.bind(bbs), { taskGuid: "endless" }, { deadlineMs: 5_000 });
-    expect(await ended("endless")).toMatchObject({ failed: true, failureReason: "task was cancelled" });
+    expect(await work.ended("long")).toMatchObject({ failed: false, failureReason: "", result: "survived\n" });
+    await work.cancelTask("endless");
+    expect(await work.ended("endless")).toMatchObject({ failed: true, failureReason: "task was cancelled" });
     await platform.eventually(
       "no container is left",
       async () => {
@@ -210,13 +180,13 @@ describe("an instance", () => {
     const script = `cat "$CF_INSTANCE_CERT" "$CF_INSTANCE_KEY" "$CF_SYSTEM_CERT_PATH"/* > /tmp/result
       echo "$CF_INSTANCE_CERT $CF_INSTANCE_KEY $CF_INSTANCE_INTERNAL_IP" >> /tmp/result
       touch /etc/cf-instance-credentials/x "$CF_SYSTEM_CERT_PATH/x" 2>/dev/null && echo writable >> /tmp/result; true`;
-    await desire("who-am-i", {
+    await work.desireTask("who-am-i", {
       resultFile: "/tmp/result",
       trustedSystemCertificatesPath: "/etc/cf-system-certificates",
       certificateProperties: { organizationalUnit: ["organization:o", "space:s", "app:a"] },
       action: Action.fromPartial({ runAction: { path: "/bin/sh", args: ["-c", script], user: "1000:1000", logSource: "TASK" } }),
     });
-    const { result, failureReason } = await ended("who-am-i");
+    const { result, failureReason } = await work.ended("who-am-i");
     expect(failureReason).toBe("");
     const [leaf = "", signer = "", trusted = ""] =
       result.match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs) ?? [];
@@ -242,44 +212,30 @@ describe("an instance", () => {
 });
 
 describe("an LRP of Diego's older kind", () => {
-  const rows = async (processGuid: string): Promise<ActualLRP[]> => {
-    const request = { domain: "", cellId: "", processGuid, index: undefined };
-    const chunks = await collect(
-      serverStream(bbs.actualLrPs.bind(bbs), ActualLRPsRequest.fromPartial(request)),
-      ({ actualLrps }) => actualLrps,
-    );
-    return chunks;
-  };
-  const desire = async (processGuid: string, over: Parameters<typeof DesiredLRP.fromPartial>[0]): Promise<void> => {
-    const desiredLrp = DesiredLRP.fromPartial({
-      processGuid,
-      domain: "old",
-      rootFs,
-      instances: 1,
-      memoryMb: 64,
-      diskMb: 64,
+  const desire = (processGuid: string, over: LRPWish): Promise<void> =>
+    work.desireLRP(processGuid, {
       action: shell("touch /ready; while :; do sleep 1; done"),
       metricTags: { source_id: { static: "before" } },
       ...over,
     });
-    await unary(bbs.desireDesiredLrp.bind(bbs), { desiredLrp }, { deadlineMs: 5_000 });
-  };
 
   it("runs once its monitor says so, crashes when it never does, and takes new tags without a restart", async () => {
     await desire("good", { monitor: shell("test -f /ready") });
     await desire("never", { monitor: shell("echo not ready; exit 1"), startTimeoutMs: 3_000n });
-    await platform.eventually("it runs", async () => (await rows("good"))[0]?.state === "RUNNING", 30_000);
-    const before = (await rows("good"))[0]?.actualLrpInstanceKey?.instanceGuid;
+    await platform.eventually("it runs", async () => (await work.rows("good"))[0]?.state === "RUNNING", 30_000);
+    const before = (await work.rows("good"))[0]?.actualLrpInstanceKey?.instanceGuid;
     const update = DesiredLRPUpdate.fromPartial({ metricTags: { source_id: { static: "after" } } });
-    await unary(bbs.updateDesiredLrp.bind(bbs), { processGuid: "good", update }, { deadlineMs: 5_000 });
-    await platform.eventually("its tags are new", async () => (await rows("good"))[0]?.metricTags.source_id === "after", 20_000);
-    expect((await rows("good"))[0]).toMatchObject({ state: "RUNNING", crashCount: 0 });
-    expect((await rows("good"))[0]?.actualLrpInstanceKey?.instanceGuid).toBe(before);
-    await platform.eventually("it crashes", async () => ((await rows("never"))[0]?.crashCount ?? 0) > 0, 30_000);
-    expect((await rows("never"))[0]?.crashReason).toMatch(/^Instance never healthy after .*: not ready$/);
-    for (const processGuid of ["good", "never"]) {
-      await unary(bbs.removeDesiredLrp.bind(bbs), { processGuid }, { deadlineMs: 5_000 });
-    }
+    await unary(work.bbs.updateDesiredLrp.bind(work.bbs), { processGuid: "good", update }, { deadlineMs: 5_000 });
+    await platform.eventually(
+      "its tags are new",
+      async () => (await work.rows("good"))[0]?.metricTags.source_id === "after",
+      20_000,
+    );
+    expect((await work.rows("good"))[0]).toMatchObject({ state: "RUNNING", crashCount: 0 });
+    expect((await work.rows("good"))[0]?.actualLrpInstanceKey?.instanceGuid).toBe(before);
+    await platform.eventually("it crashes", async () => ((await work.rows("never"))[0]?.crashCount ?? 0) > 0, 30_000);
+    expect((await work.rows("never"))[0]?.crashReason).toMatch(/^Instance never healthy after .*: not ready$/);
+    for (const processGuid of ["good", "never"]) await work.removeLRP(processGuid);
   });
 });
 

@@ -75,6 +75,7 @@ const applets = [
   "ulimit",
   "nproc",
   "unshare",
+  "timeout",
 ]; // prettier-ignore
 
 /** The web server every demonstration starts with: busybox httpd on 8080. */
