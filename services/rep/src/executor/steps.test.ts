@@ -251,6 +251,18 @@ describe("wrappers", () => {
     expect(seen.result).toEqual({ ok: false, text: "exceeded 10s timeout" });
   });
 
+  it("timeout says no more of a process that no signal ends", async () => {
+    const { clock, start, process } = world();
+    const { seen } = start({
+      ...none,
+      timeoutAction: { action: run("/a"), timeoutMs: 10_000n, deprecatedTimeoutNs: 0n, logSource: "" },
+    });
+    await clock.advance(0);
+    process("/a").signal = async () => undefined;
+    await clock.advance(21_000);
+    expect(seen.result).toEqual({ ok: false, text: "exceeded 10s timeout" });
+  });
+
   it("timeout leaves an action alone that ends in time", async () => {
     const { clock, start, process } = world();
     const { seen } = start({

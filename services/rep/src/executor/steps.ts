@@ -48,6 +48,7 @@ interface Place {
 
 /** After SIGKILL a process gets this long. Source: cell.md section 8. */
 const killedMs = 1_000;
+const notExited: StepResult = { ok: false, text: "process did not exit" };
 const cancelled: StepResult = { ok: false, text: "cancelled", quiet: true };
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -134,7 +135,7 @@ function runStep(action: RunAction, place: Place): StepHandle {
     output.flush();
     if (exit === undefined) {
       const last = await Promise.race([process.exited, Promise.resolve(undefined)]);
-      if (last === undefined) return { ok: false, text: "process did not exit" };
+      if (last === undefined) return notExited;
     }
     const { exitStatus, outOfMemory } = exit ?? (await process.exited);
     const ended = { exitStatus, outOfMemory };
@@ -226,7 +227,8 @@ function timeoutStep(action: Action, timeoutMs: number, place: Place, source: st
   const done = step.done.then((result): StepResult => {
     cancel();
     if (!exceeded) return result;
-    const detail = result.ok || result.quiet === true ? "" : `; ${result.text}`;
+    // That no signal ended it is no failure of its own.
+    const detail = result.ok || result.quiet === true || result === notExited ? "" : `; ${result.text}`;
     return { ok: false, text: `exceeded ${durationText(timeoutMs)} timeout${detail}` };
   });
   return { ready: step.ready, done, stop: step.stop };
