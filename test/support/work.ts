@@ -14,7 +14,8 @@ import { clientOf } from "./platform-records.js";
 export type LRPWish = Parameters<typeof DesiredLRP.fromPartial>[0];
 export type TaskWish = Parameters<typeof TaskDefinition.fromPartial>[0];
 
-const bounds = { deadlineMs: 5_000 };
+/** Machines under test are busy. */
+const bounds = { deadlineMs: 20_000 };
 /** `Task.State.Completed`; what follows it has ended too. */
 const completed = 3;
 
