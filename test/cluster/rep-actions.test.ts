@@ -165,14 +165,13 @@ describe("a task that prints as fast as it can", () => {
     const line = "x".repeat(99);
     const script = `timeout 4 yes ${line}; echo over`;
     await work.desireTask("limited", { action: shell(script), logRateLimit: { bytesPerSecond: 1_000n } });
-    await work.desireTask("loud", { action: shell(`yes ${line} & trap "kill $!; echo; echo done; exit 0" TERM; wait`) });
+    await work.desireTask("loud", { action: shell(`yes ${line}`) });
     await platform.eventually("it prints", async () => (await work.lines("loud")).length > 100, 60_000);
     await work.desireTask("bystander", { action: shell("echo heard") });
     expect(await work.ended("bystander", 30_000)).toMatchObject({ failed: false });
     expect(await work.lines("bystander")).toContain("TASK OUT heard");
     expect((await work.task("loud"))?.state, "it prints still").toBe(2);
     await work.cancelTask("loud");
-    await platform.eventually("its last word is heard", async () => (await work.lines("loud")).includes("TASK OUT done"), 30_000);
     expect(await work.ended("limited")).toMatchObject({ failed: false });
     const limited = (await work.lines("limited")).filter((line) => line.startsWith("TASK"));
     const notices = limited.filter((line) => line === "TASK OUT app instance exceeded log rate limit (1000 bytes/sec)");
