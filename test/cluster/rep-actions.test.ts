@@ -166,7 +166,7 @@ describe("a task that prints as fast as it can", () => {
     const script = `timeout 4 yes ${line}; echo over`;
     await work.desireTask("limited", { action: shell(script), logRateLimit: { bytesPerSecond: 1_000n } });
     await work.desireTask("loud", { action: shell(`yes ${line}`) });
-    await platform.eventually("it prints", async () => (await work.lines("loud")).length > 100, 60_000);
+    await platform.eventually("it prints", async () => (await work.lines("loud")).length > 100, 120_000);
     await work.desireTask("bystander", { action: shell("echo heard") });
     expect(await work.ended("bystander", 30_000)).toMatchObject({ failed: false });
     expect(await work.lines("bystander")).toContain("TASK OUT heard");
