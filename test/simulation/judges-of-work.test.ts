@@ -82,6 +82,20 @@ describe("a cell that is emptied", () => {
     expect(judged("ROLLING", copy, undefined, there)).toBe("");
     expect(judged("ROLLING", { ...there, presence: "SUSPECT" }, undefined, waiting)).toContain("I24");
     expect(judged("ROLLING", { ...there, presence: "SUSPECT" }, undefined, there)).toBe("");
+    // There is one Suspect a key: one that was told to stop takes the place, and only while the index waits for another.
+    const told: ActualLRP = {
+      ...there,
+      presence: "SUSPECT",
+      stopMarked: true,
+      instanceKey: { ...instanceKey, instanceGuid: asInstanceGuid("b") },
+    };
+    expect(judged("ROLLING", { ...there, presence: "SUSPECT" }, told, waiting, told)).toBe("");
+    expect(
+      judged("ROLLING", { ...there, presence: "SUSPECT" }, { ...told, stopMarked: false }, waiting, {
+        ...told,
+        stopMarked: false,
+      }),
+    ).toContain("I24");
     expect(judged("ROLLING", there, waiting, waiting)).toContain("E1");
     expect(judged("ROLLING", there, waiting, waiting, copy)).toBe("");
   });
