@@ -55,25 +55,36 @@ class Tally {
 }
 
 /** As fast as it goes with so many calls in flight. */
-export function saturate(
+export const saturate = (
   call: Call,
   { calls, inFlight }: { readonly calls: number; readonly inFlight: number },
+): Promise<LoadFigures> => closedLoop(call, inFlight, (started) => started < calls);
+
+/** The same for so long. */
+export function saturateFor(
+  call: Call,
+  { ms, inFlight }: { readonly ms: number; readonly inFlight: number },
 ): Promise<LoadFigures> {
+  const untilMs = systemClock.elapsedMs() + ms;
+  return closedLoop(call, inFlight, () => systemClock.elapsedMs() < untilMs);
+}
+
+function closedLoop(call: Call, inFlight: number, goesOn: (started: number) => boolean): Promise<LoadFigures> {
   const tally = new Tally();
   return new Promise((resolve, reject) => {
-    let next = 0;
+    let started = 0;
     const one = (): void => {
-      if (next >= calls) return;
-      const n = next;
-      next += 1;
+      if (!goesOn(started)) return;
+      const n = started;
+      started += 1;
       const sinceMs = systemClock.elapsedMs();
       call(n, (error) => {
         tally.over(sinceMs, error);
-        if (tally.finished === calls) settle(tally, resolve, reject);
-        else one();
+        one();
+        if (tally.finished === started) settle(tally, resolve, reject);
       });
     };
-    for (let started = 0; started < Math.min(inFlight, calls); started += 1) one();
+    for (let lanes = 0; lanes < inFlight; lanes += 1) one();
   });
 }
 

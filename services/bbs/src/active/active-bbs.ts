@@ -23,7 +23,7 @@ import { workOff } from "../core/desired-lrp.js";
 import { releaseLock } from "../core/small-commands.js";
 import { EventHubs } from "../events/hub.js";
 import { Feed } from "../feed/feed.js";
-import { SnapshotSlots } from "../feed/snapshot-slots.js";
+import { listBounds, Slots, snapshotBounds } from "../feed/slots.js";
 import type { WatchSource } from "../feed/watch.js";
 import { History } from "../history/history.js";
 import { Journal } from "../journal/journal.js";
@@ -89,7 +89,9 @@ export class ActiveBbs implements SessionHost, WatchSource {
   readonly history: History;
   readonly leases: Leases;
   readonly callbacks: CallbackWorkers | undefined;
-  readonly snapshots = new SnapshotSlots();
+  readonly snapshots = new Slots(snapshotBounds);
+  /** Lists under way that are longer than one message. */
+  readonly lists = new Slots(listBounds);
   readonly backups = new BackupSlot();
   readonly room = new Room(reportRoom);
   readonly runInformation: RunInformation;

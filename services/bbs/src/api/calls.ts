@@ -45,6 +45,7 @@ import * as validation from "../core/validation/index.js";
 import { groupOf, groupToWire } from "../events/group.js";
 import type { EventHubs } from "../events/hub.js";
 import type { CommandOrigin } from "../journal/options.js";
+import type { ListRoom } from "./chunks.js";
 import { pickDesired } from "./desired-filter.js";
 import { evacuationAnswer } from "./evacuation-answers.js";
 import { resolveGroups } from "./groups.js";
@@ -88,6 +89,11 @@ export class Calls extends TaskCalls {
     this.#active = active;
   }
 
+  /** Where long lists find room. */
+  get room(): ListRoom {
+    return this.#active;
+  }
+
   /** What Diego's event streams subscribe to. */
   get events(): EventHubs {
     return this.#active.events;
@@ -126,12 +132,7 @@ export class Calls extends TaskCalls {
 
   actualLRPs(request: actual.ActualLRPsRequest): Promise<Iterable<WireActualLRP>> {
     const index = request.optionalIndex?.value;
-    return this.#active.journal.read((state) =>
-      listed(
-        pickRows(state, request).filter((row) => matches(row, request) && (index === undefined || row.index === index)),
-        actualLRPToWire,
-      ),
-    );
+    return this.#active.journal.read((state) => listed(only(pickRows(state, request), { ...request, index }), actualLRPToWire));
   }
 
   async actualLRPsByProcessGuids(request: actual.ActualLRPsByProcessGuidsRequest): Promise<Iterable<WireActualLRP>> {
@@ -146,7 +147,7 @@ export class Calls extends TaskCalls {
 
   actualLRPGroups(request: actual.ActualLRPGroupsRequest): Promise<Iterable<ActualLRPGroup>> {
     const filter = { ...request, processGuid: "" };
-    return this.#active.journal.read((state) => resolveGroups(pickRows(state, filter).filter((row) => matches(row, filter))));
+    return this.#active.journal.read((state) => resolveGroups(only(pickRows(state, filter), filter)));
   }
 
   async actualLRPGroupsByProcessGuid(request: actual.ActualLRPGroupsByProcessGuidRequest): Promise<Iterable<ActualLRPGroup>> {
@@ -236,11 +237,15 @@ export class Calls extends TaskCalls {
     );
   }
 
-  evacuateRunningActualLRP(request: evacuation.EvacuateRunningActualLRPRequest): Promise<evacuation.EvacuationResponse> {
+  /** `knowsRoutes`: false for the r0 form, which has neither internal routes nor metric tags. */
+  evacuateRunningActualLRP(
+    request: evacuation.EvacuateRunningActualLRPRequest,
+    knowsRoutes = true,
+  ): Promise<evacuation.EvacuationResponse> {
     return evacuationAnswer(
       "EvacuateRunningActualLRP",
       () => validation.validateEvacuateRunningActualLRP(request),
-      () => this.#active.journal.submit(evacuateRunningActualLRP(startRequestOf(request))),
+      () => this.#active.journal.submit(evacuateRunningActualLRP({ ...startRequestOf(request), knowsRoutes })),
     );
   }
 
@@ -352,10 +357,21 @@ function pickRows(state: CoreState, filter: { readonly cellId: string; readonly 
   return [...state.tables.actualLRPs.values()];
 }
 
-const matches = (
-  row: ActualLRP,
-  filter: { readonly domain: string; readonly cellId: string; readonly processGuid: string },
-): boolean =>
+interface RowFilter {
+  readonly domain: string;
+  readonly cellId: string;
+  readonly processGuid: string;
+  readonly index?: number | undefined;
+}
+
+/** A list of everything is not looked at row by row: 250,000 of them would be a long tick. */
+const only = (rows: ActualLRP[], filter: RowFilter): ActualLRP[] =>
+  filter.domain === "" && filter.cellId === "" && filter.processGuid === "" && filter.index === undefined
+    ? rows
+    : rows.filter((row) => matches(row, filter));
+
+const matches = (row: ActualLRP, filter: RowFilter): boolean =>
+  (filter.index === undefined || row.index === filter.index) &&
   (filter.domain === "" || row.domain === filter.domain) &&
   (filter.cellId === "" || row.instanceKey?.cellId === filter.cellId) &&
   (filter.processGuid === "" || row.processGuid === filter.processGuid);

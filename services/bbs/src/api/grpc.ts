@@ -25,7 +25,7 @@ import type { Audience } from "../feed/feed.js";
 import { sharedWatchService, watch } from "../feed/watch.js";
 import type { CallContext } from "./calls.js";
 import { Calls } from "./calls.js";
-import { chunked } from "./chunks.js";
+import { chunked, type ListRoom } from "./chunks.js";
 import { OwnCalls } from "./own-calls.js";
 import { authorize, authorizeRequest, type CallName } from "./roles.js";
 
@@ -72,7 +72,7 @@ function implement(
   return implementation;
 }
 
-function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplementation {
+function bbsService(calls: Calls, room: ListRoom, options: ServeOptions): UntypedServiceImplementation {
   const unaries: Record<string, Unary> = {
     Ping: () => calls.ping(),
     Domains: () => calls.domains(),
@@ -105,23 +105,27 @@ function bbsService(calls: Calls, options: ServeOptions): UntypedServiceImplemen
     RemoveDesiredLRP: (request, context) => calls.removeDesiredLRP(request, context),
     Cells: () => calls.cells(),
   };
+  /** A call whose answer is a list. */
+  const list =
+    <Request, Item>(read: (request: Request) => Promise<Iterable<Item>>, message: (items: Item[]) => object): Streaming =>
+    (request, info) =>
+      chunked(read(request), message, room, { signal: info.signal, cut: (error) => info.cut(error) });
+  const none = { error: undefined };
   const streams: Record<string, Streaming> = {
-    ActualLRPs: (request) => chunked(calls.actualLRPs(request), (actualLrps) => ({ error: undefined, actualLrps })),
-    ActualLRPsByProcessGuids: (request) =>
-      chunked(calls.actualLRPsByProcessGuids(request), (actualLrps) => ({ error: undefined, actualLrps })),
-    ActualLRPGroups: (request) =>
-      chunked(calls.actualLRPGroups(request), (actualLrpGroups) => ({ error: undefined, actualLrpGroups })),
-    ActualLRPGroupsByProcessGuid: (request) =>
-      chunked(calls.actualLRPGroupsByProcessGuid(request), (actualLrpGroups) => ({ error: undefined, actualLrpGroups })),
-    DesiredLRPs: (request) => chunked(calls.desiredLRPs(request), (desiredLrps) => ({ error: undefined, desiredLrps })),
-    DesiredLRPSchedulingInfos: (request) =>
-      chunked(calls.desiredLRPSchedulingInfos(request), (desiredLrpSchedulingInfos) => ({
-        error: undefined,
-        desiredLrpSchedulingInfos,
-      })),
-    DesiredLRPRoutingInfos: (request) =>
-      chunked(calls.desiredLRPRoutingInfos(request), (desiredLrps) => ({ error: undefined, desiredLrps })),
-    Tasks: (request) => chunked(calls.tasks(request), (tasks) => ({ error: undefined, tasks })),
+    ActualLRPs: list(calls.actualLRPs.bind(calls), (actualLrps) => ({ ...none, actualLrps })),
+    ActualLRPsByProcessGuids: list(calls.actualLRPsByProcessGuids.bind(calls), (actualLrps) => ({ ...none, actualLrps })),
+    ActualLRPGroups: list(calls.actualLRPGroups.bind(calls), (actualLrpGroups) => ({ ...none, actualLrpGroups })),
+    ActualLRPGroupsByProcessGuid: list(calls.actualLRPGroupsByProcessGuid.bind(calls), (actualLrpGroups) => ({
+      ...none,
+      actualLrpGroups,
+    })),
+    DesiredLRPs: list(calls.desiredLRPs.bind(calls), (desiredLrps) => ({ ...none, desiredLrps })),
+    DesiredLRPSchedulingInfos: list(calls.desiredLRPSchedulingInfos.bind(calls), (desiredLrpSchedulingInfos) => ({
+      ...none,
+      desiredLrpSchedulingInfos,
+    })),
+    DesiredLRPRoutingInfos: list(calls.desiredLRPRoutingInfos.bind(calls), (desiredLrps) => ({ ...none, desiredLrps })),
+    Tasks: list(calls.tasks.bind(calls), (tasks) => ({ ...none, tasks })),
   };
   return implement(BBSServiceService, options, unaries, streams);
 }
@@ -234,7 +238,7 @@ function reportHandler(active: ActiveBbs, { elapsedMs, observe }: ServeOptions) 
 export function registerServices(server: Server, active: ActiveBbs, options: ServeOptions): void {
   const calls = new Calls(active);
   const own = new OwnCalls(active);
-  server.addService(BBSServiceService, bbsService(calls, options));
+  server.addService(BBSServiceService, bbsService(calls, active, options));
   server.addService(LocketService, locketService(own, options));
   server.addService(FeatureFlagServiceService, flagService(own, options));
   server.addService(RepairServiceService, repairService(own, options));

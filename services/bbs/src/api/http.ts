@@ -11,7 +11,7 @@ import type { ServeOptions } from "@muster/shared/rpc";
 import { type Peer, peerOfCommonName, type TlsMaterial } from "@muster/shared/tls";
 import type { Calls } from "./calls.js";
 import { readBody } from "./http/body.js";
-import { type Listing, type MeasuredListing, measure, writeListing } from "./http/lists.js";
+import { type Listing, type MeasuredListing, measure, roomFor, writeListing } from "./http/lists.js";
 import { type Route, routesOf } from "./http/routes.js";
 import { EventStreams, streamRoutes } from "./http/streams.js";
 
@@ -97,9 +97,11 @@ class HttpApi {
     const startedMs = elapsedMs();
     const finish = (code: string): void => observe?.(route.call, code, elapsedMs() - startedMs);
     let reply: Uint8Array | MeasuredListing;
+    let giveRoom: () => void = () => undefined;
     try {
       const body = await readBody(request);
       reply = await ready(await route.handle(body, { peer: peerOf(request), traceId: traceIdOf(request) }), elapsedMs);
+      giveRoom = await roomFor(reply, this.#calls.room, response);
       finish("ok");
     } catch (error) {
       const known = error instanceof BbsError;
@@ -107,11 +109,15 @@ class HttpApi {
       finish(known ? error.code : "UnknownError");
       reply = route.refuse(inBand(error));
     }
-    if (response.destroyed) return;
-    const length = reply instanceof Uint8Array ? reply.byteLength : reply.bytes;
-    response.writeHead(200, { "content-type": protobuf, "content-length": length });
-    if (reply instanceof Uint8Array) response.end(reply);
-    else await writeListing(response, reply, elapsedMs);
+    try {
+      if (response.destroyed) return;
+      const length = reply instanceof Uint8Array ? reply.byteLength : reply.bytes;
+      response.writeHead(200, { "content-type": protobuf, "content-length": length });
+      if (reply instanceof Uint8Array) response.end(reply);
+      else await writeListing(response, reply, elapsedMs);
+    } finally {
+      giveRoom();
+    }
   }
 }
 

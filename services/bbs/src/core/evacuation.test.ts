@@ -325,6 +325,16 @@ describe("evacuation", () => {
     });
   });
 
+  it("a caller whose form of the call has no routes and tags leaves those on record", () => {
+    const oldest = evacuateRunningActualLRP({ ...request, internalRoutes: [], metricTags: new Map(), knowsRoutes: false });
+    const again = stateWith(rolling, ...rows(unclaimed, evacuatingA));
+    expect(oldest(again, contextAt()).writes).toEqual([]);
+    const { internalRoutes, metricTags } = request;
+    const first = stateWith(rolling, ...rows(onA({ internalRoutes, metricTags })));
+    run(first, oldest);
+    expect(first.tables.rows(processGuid, 0).EVACUATING).toMatchObject({ internalRoutes, metricTags });
+  });
+
   it("an evacuated crash counts, is no crash event of its own, and its reason is cut as any other", () => {
     const state = stateWith(rolling, ...rows(onA()));
     const decision = evacuateCrashedActualLRP({ ...request, reason: "x".repeat(2_000) })(state, contextAt());

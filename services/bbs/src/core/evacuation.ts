@@ -88,17 +88,28 @@ function evacuated(
   return letGo(row.presence === "ORDINARY" && !row.stopMarked ? ordinary(row) : drop("actualLRP", row));
 }
 
+export interface EvacuateRunningRequest extends StartRequest {
+  /** False: the caller's form of the call has neither internal routes nor metric tags; those on record stay. */
+  readonly knowsRoutes?: boolean;
+}
+
+const routesOf = ({ internalRoutes, metricTags }: ActualLRP): Pick<StartRequest, "internalRoutes" | "metricTags"> => ({
+  internalRoutes,
+  metricTags,
+});
+
 /**
  * A running container on a draining cell. It stays while no replacement runs (ROLLING), or until its turn has come (RECREATE: one
  * instance of the process at a time, never two copies).
  */
 export const evacuateRunningActualLRP =
-  (request: StartRequest): Command<EvacuationReply> =>
+  (told: EvacuateRunningRequest): Command<EvacuationReply> =>
   (state, context) => {
-    const { key, instanceKey } = request;
+    const { key, instanceKey } = told;
     const rows = state.tables.rows(key.processGuid, key.index);
     const { ORDINARY: ordinary, EVACUATING: evacuating } = rows;
     const holder = holderOf(rows, instanceKey);
+    const request = told.knowsRoutes === false && holder !== undefined ? { ...told, ...routesOf(holder) } : told;
     // Its row goes with the container, and nothing would take an unmarked Suspect's away afterwards.
     const gone = letGo(...(holder === undefined ? [] : [drop("actualLRP", holder)]));
     const desired = state.tables.desiredLRP(key.processGuid);

@@ -14,7 +14,8 @@ import type { CoreState } from "../core/decision.js";
 import type { Journal } from "../journal/journal.js";
 import type { Delivery, WatchFilter } from "./entry.js";
 import type { Audience, Feed } from "./feed.js";
-import type { SnapshotSlots } from "./snapshot-slots.js";
+import type { Slots } from "./slots.js";
+import { turns } from "./turns.js";
 import type { Watcher } from "./watcher.js";
 
 export interface WatchSource {
@@ -22,7 +23,7 @@ export interface WatchSource {
   readonly feed: Feed;
   readonly clock: Clock;
   /** Snapshots under way in this BBS. */
-  readonly snapshots: SnapshotSlots;
+  readonly snapshots: Slots;
 }
 
 /** Small, so that a slow line shows progress and no tick is long: a consumer may have some sixteen of them on the way. */
@@ -115,6 +116,7 @@ export async function* watch(
           stopTimer();
           stopTimer = source.clock.after(snapshotStallMs, () => cut(stalled()));
           yield say({ $case: "snapshot", value: { changes } });
+          await turns.next();
         }
       } finally {
         stopTimer();

@@ -2,6 +2,8 @@
 // memory as a whole.
 import type { ServerResponse } from "node:http";
 import { BbsError } from "@muster/shared/errors";
+import { turns } from "../../feed/turns.js";
+import type { ListRoom } from "../chunks.js";
 
 /** A list and how some of its items become a message: messages of one type one after the other are one message. */
 export interface Listing {
@@ -28,7 +30,7 @@ async function* slices({ items, encode }: Listing, elapsedMs: () => number): Asy
     slice.push(item);
     if (slice.length < sliceItems && elapsedMs() - startedMs < sliceMs) continue;
     yield encode(slice);
-    await new Promise((resolve) => setImmediate(resolve));
+    await turns.next();
     slice = [];
     startedMs = elapsedMs();
   }
@@ -52,6 +54,28 @@ export async function measure(of: Listing, elapsedMs: () => number): Promise<Mea
     else kept = undefined;
   }
   return { bytes, kept, listing: of };
+}
+
+/**
+ * Resolves with what gives back the room that a long list has taken; a short one needs none.
+ * @throws BbsError ResourceExhausted when none came free in time.
+ */
+export async function roomFor(
+  reply: Uint8Array | MeasuredListing,
+  { lists, clock }: ListRoom,
+  response: ServerResponse,
+): Promise<() => void> {
+  if (reply instanceof Uint8Array || reply.kept !== undefined) return () => undefined;
+  const gone = new AbortController();
+  const leave = (): void => gone.abort();
+  response.once("close", leave);
+  try {
+    if (response.destroyed) leave();
+    await lists.take(clock, gone.signal);
+  } finally {
+    response.removeListener("close", leave);
+  }
+  return () => lists.give();
 }
 
 /** Writes the body. Resolves when all of it was handed over, or the client is gone. @throws BbsError when the list changed its length. */

@@ -215,7 +215,7 @@ function evacuations(calls: Calls): [string, Route][] {
     ],
     [
       "/v1/actual_lrps/evacuate_running",
-      evacuate("EvacuateRunningActualLRP", running, (r) => calls.evacuateRunningActualLRP(asR0(r))),
+      evacuate("EvacuateRunningActualLRP", running, (r) => calls.evacuateRunningActualLRP(asR0(r), false)),
     ],
   ];
 }

@@ -1,13 +1,13 @@
-// Room for snapshots: four at once, the next in turn, and an end to waiting.
+// Room for long answers, here snapshots: four at once, the next in turn, and an end to waiting.
 import { fakeClock } from "@muster/shared/clock";
 import { expect, it } from "vitest";
-import { maxSnapshots, SnapshotSlots } from "./snapshot-slots.js";
+import { maxSnapshots, Slots, snapshotBounds } from "./slots.js";
 
 const never = new AbortController().signal;
 
 async function full() {
   const clock = fakeClock();
-  const slots = new SnapshotSlots();
+  const slots = new Slots(snapshotBounds);
   for (let taken = 0; taken < maxSnapshots; taken += 1) await slots.take(clock, never);
   return { clock, slots };
 }
