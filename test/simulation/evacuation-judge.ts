@@ -49,7 +49,7 @@ export class EvacuationJudge {
     const replaced = ordinary?.state === "RUNNING" || (emptied && ordinary?.state === "CRASHED");
     const goesOn = evacuating !== undefined || sameInstance(ordinary?.instanceKey, row.instanceKey);
     // The key's one place for a Suspect went to an instance that was told to stop (decision 0005); this one may start again.
-    const gaveWay = row.presence === "SUSPECT" && suspect?.stopMarked === true && ordinary?.state === "UNCLAIMED";
+    const gaveWay = row.presence === "SUSPECT" && suspect?.stopMarked === true;
     return row.stopMarked || replaced || goesOn || gaveWay || !this.#runsWanted(row, tables);
   }
 

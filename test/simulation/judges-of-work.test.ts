@@ -82,7 +82,7 @@ describe("a cell that is emptied", () => {
     expect(judged("ROLLING", copy, undefined, there)).toBe("");
     expect(judged("ROLLING", { ...there, presence: "SUSPECT" }, undefined, waiting)).toContain("I24");
     expect(judged("ROLLING", { ...there, presence: "SUSPECT" }, undefined, there)).toBe("");
-    // There is one Suspect a key: one that was told to stop takes the place, and only while the index waits for another.
+    // There is one Suspect a key: one that was told to stop takes the place of one that was not.
     const told: ActualLRP = {
       ...there,
       presence: "SUSPECT",

@@ -51,6 +51,7 @@ const restart = instanceRepair("restart", processGuid, 0);
 const cellLost = instanceRepair("cell-lost", processGuid, 0);
 const evacuatingLost = instanceRepair("evacuating-lost", processGuid, 0, "EVACUATING");
 const marked = { stopMarked: true };
+const markedCopy = running("a", "cell-1", { presence: "EVACUATING", ...marked });
 const crashedFor = (agoMs: number, crashCount = 3) =>
   row({ state: "CRASHED", crashCount, sinceNs: ((BigInt(t0) - BigInt(agoMs)) * 1_000_000n) as never });
 
@@ -207,6 +208,20 @@ const cases: readonly Case[] = [
     evacuatingLost,
     "done",
     ["ORDINARY UNCLAIMED"],
+  ],
+  [
+    "evacuating lost: a marked copy waits for its cell as Suspect (S3)",
+    [desired(), lost("cell-1", 0), ...rows(row(), markedCopy)],
+    evacuatingLost,
+    "done",
+    ["ORDINARY UNCLAIMED", "SUSPECT RUNNING a@cell-1 stop"],
+  ],
+  [
+    "evacuating lost: of two that were told to stop the one that waits already keeps the place",
+    [desired(), lost("cell-1", 0), ...rows(markedCopy, running("b", "cell-2", { presence: "SUSPECT", ...marked }))],
+    evacuatingLost,
+    "done",
+    ["SUSPECT RUNNING b@cell-2 stop"],
   ],
   [
     "evacuating lost: a live cell's row is not touched",

@@ -53,9 +53,12 @@ const cellLost: Carry = (state, { processGuid, index }, context) => {
   ];
 };
 
+/** A marked copy waits as a Suspect for its cell, as every marked row does (rule S3), where no other waits there already. */
 const evacuatingLost: Carry = (state, { processGuid, index }) => {
-  const row = state.tables.rows(processGuid, index).EVACUATING;
-  return row === undefined ? [] : [drop("actualLRP", row)];
+  const { EVACUATING: row, SUSPECT: suspect } = state.tables.rows(processGuid, index);
+  if (row === undefined) return [];
+  const waits = row.stopMarked && suspect?.stopMarked !== true;
+  return [drop("actualLRP", row), ...(waits ? [put("actualLRP", { ...row, presence: "SUSPECT" })] : [])];
 };
 
 const outdated: Carry = (state, { processGuid, index }) => {
