@@ -1,6 +1,7 @@
 // The download cache and transfers, against a server of this test: what is fetched once, what is kept, what goes, what is refused.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -16,7 +17,7 @@ import { asTar } from "./archive.js";
 import { DownloadCache } from "./cache.js";
 import { download } from "./download.js";
 import { CellTransfers } from "./transfers.js";
-import { unpackArchive } from "./unpack.js";
+import { feed, unpackArchive } from "./unpack.js";
 
 const scratch = mkdtempSync(join(tmpdir(), "muster-assets-"));
 const never = new AbortController().signal;
@@ -293,6 +294,24 @@ describe("the cache", () => {
     cache.release("c2");
     await (await cache.file(wanted("/other", "another key"), never))[Symbol.asyncDispose]();
     expect(existsSync(file)).toBe(false);
+  });
+
+  it("a tool that ends before it has taken everything is no fault; a source that breaks is", async () => {
+    const content = async function* (bytes: number, end: Promise<unknown>, fault?: Error): AsyncGenerator<Uint8Array> {
+      if (bytes > 0) yield Buffer.alloc(bytes);
+      await end;
+      if (fault !== undefined) throw fault;
+      yield Buffer.alloc(100);
+    };
+    for (const bytes of [0, 100]) {
+      const child = spawn("true", { stdio: ["pipe", "ignore", "ignore"] });
+      await feed(content(bytes, once(child, "close")), child.stdin);
+    }
+    const reader = spawn("cat", { stdio: ["pipe", "ignore", "ignore"] });
+    const over = once(reader, "close");
+    const broken = content(100, Promise.resolve(), new Error("broken archive"));
+    await expect(feed(broken, reader.stdin)).rejects.toThrow("broken archive");
+    await over;
   });
 
   it("lets no archive write outside its folder", async () => {

@@ -1,7 +1,7 @@
 // Unpacks a dependency on the machine, into a folder that only this cell writes to. The machine's tar is trusted with strangers' archives: it
 // takes leading slashes away, refuses `..`, and makes links last, so that nothing is written through one.
 import { spawn } from "node:child_process";
-import { Readable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { asTar } from "./archive.js";
 
@@ -30,16 +30,38 @@ export async function unpackArchive(archive: string, folder: string, maxBytes: n
     }
   };
   try {
-    await pipeline(Readable.from(bounded()), child.stdin);
+    await feed(bounded(), child.stdin);
   } catch (error) {
-    // A tar that ended early says why itself.
-    if ((error as NodeJS.ErrnoException).code !== "EPIPE") {
-      child.kill("SIGKILL");
-      throw error;
-    }
+    child.kill("SIGKILL");
+    throw error;
   }
   if ((await ended) !== 0) throw new Error(words.trim().split("\n")[0] ?? "tar failed");
   await run("chmod", ["-R", "a+rX", folder], signal);
+}
+
+/** How a pipe fails whose reader has ended; Node takes it away at that moment, perhaps before it has told of the last write. */
+const readerEnded: ReadonlySet<unknown> = new Set(["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE"]);
+
+/**
+ * Writes all of it, as far as the reading process wants it: one that ends early has what it needs, or says why itself by its status.
+ * @throws what `content` throws.
+ */
+export async function feed(content: AsyncIterable<Uint8Array>, stdin: Writable): Promise<void> {
+  let fault: { readonly error: unknown } | undefined;
+  const source = async function* (): AsyncGenerator<Uint8Array> {
+    try {
+      yield* content;
+    } catch (error) {
+      fault = { error };
+      throw error;
+    }
+  };
+  try {
+    await pipeline(Readable.from(source()), stdin);
+  } catch (error) {
+    if (fault !== undefined) throw fault.error;
+    if (!readerEnded.has((error as NodeJS.ErrnoException).code)) throw error;
+  }
 }
 
 function run(tool: string, args: readonly string[], signal: AbortSignal): Promise<void> {
