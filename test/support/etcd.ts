@@ -8,6 +8,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freeze } from "./freeze.js";
 import { freePort } from "./ports.js";
 
 export interface EtcdOptions {
@@ -92,8 +93,10 @@ export class EtcdCluster implements AsyncDisposable {
     await this.#end(this.#member(n), "SIGTERM");
   }
 
+  /** It stands still when this returns. */
   freeze(n = 0): void {
-    this.#member(n).process?.kill("SIGSTOP");
+    const pid = this.#member(n).process?.pid;
+    if (pid !== undefined) freeze(pid);
   }
 
   thaw(n = 0): void {
